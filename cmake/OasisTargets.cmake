@@ -1,0 +1,15 @@
+# oasis_add_library(name SOURCES … LINK …): a static library of our own, warnings as errors.
+function(oasis_add_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${name} PUBLIC ${arg_LINK} PRIVATE oasis_warnings)
+endfunction()
+
+# oasis_add_test(name SOURCES … LINK …): a GoogleTest program under ctest, one ctest per program.
+function(oasis_add_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gtest_main oasis_warnings)
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()
