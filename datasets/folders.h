@@ -1,0 +1,21 @@
+// Where data lie and where what is made from them is kept.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace oasis {
+
+struct DataFolders {
+  // Data files; may be read-only. The command line's --data-home, else OASIS_DATA_HOME, else
+  // `data` in the default cache folder.
+  std::filesystem::path home;
+  // Tokenizers and shards. OASIS_CACHE_HOME, else the default cache folder: XDG_CACHE_HOME/oasis,
+  // else ~/.cache/oasis.
+  std::filesystem::path cache;
+};
+
+// `data_home`: the command line's value, empty when not given.
+DataFolders resolve_folders(const std::string& data_home);
+
+}  // namespace oasis
