@@ -1,0 +1,109 @@
+// A suite expanded: its cells, their stages, and the key of each stage.
+//
+// A cell is (method, data set, model, seed). Its stages are one pretraining, one evaluation in full
+// precision per evaluated data set, and one quantized evaluation (calibration included) per setting
+// and evaluated data set.
+//
+// A stage's key is the SHA-256 of the canonical JSON of all that determines its figures:
+//   - the effective configuration (what a method's name stands for, not the name),
+//   - the hashes of the data, the vocabulary, and the key of the stage it builds on,
+//   - the device's type and the arithmetic's type, and kNumericsVersion.
+// It holds nothing else: no names, labels or folders, no checkpoint or log interval.
+// Thread count, processor and library versions change results within rounding, as a different
+// machine does: they are not in the key but in the environment that a stage's row refers to, so
+// that a sweep started on one machine is not run again on another. Bit-for-bit equality after a
+// resume holds on one machine with one number of threads.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "suites/suite.h"
+
+namespace oasis {
+
+// Raised by every change of the code that changes figures beyond rounding.
+constexpr int kNumericsVersion = 1;
+
+// What of a tokenized split determines a figure.
+struct SplitIdentity {
+  std::string sha256;  // of the shard
+  std::int64_t tokens = 0;
+  std::int64_t bytes = 0;  // of the text, for bits per byte
+  std::int64_t vocab_size = 0;
+};
+
+// The splits of a suite under the tokenizer of each data set trained on.
+struct SuiteData {
+  struct ForTraining {
+    SplitIdentity train;
+    std::map<std::string, SplitIdentity> evaluated;  // by data set name
+  };
+  std::map<std::string, ForTraining> by_dataset;  // by the name of the data set trained on
+};
+
+struct Device {
+  std::string type = "cpu";       // cpu, cuda
+  std::string dtype = "float32";  // of training's matrix products: float32, bfloat16 (autocast)
+};
+
+// The data sets that a model trained on `dataset` is evaluated on.
+std::vector<DatasetSpec> evaluated_datasets(const Suite& suite, const DatasetSpec& dataset);
+
+enum class StageKind { kPretrain, kEvaluate, kQuantized };
+std::string stage_kind_name(StageKind kind);  // "pretrain", "evaluate", "quantized"
+
+struct Stage {
+  StageKind kind = StageKind::kPretrain;
+  std::string key;                               // 64 hexadecimal digits
+  std::string parent_key;                        // of the pretraining; empty for it
+  Json config;                                   // what the key is the hash of
+  std::string dataset;                           // trained or evaluated on
+  std::optional<QuantizationSpec> quantization;  // kQuantized
+
+  std::string description() const;  // "evaluate books W8A8"
+};
+
+struct Cell {
+  std::string name;    // "oasis/books/small/0": method label, data set, model, seed
+  std::string folder;  // "oasis-books-small-s0-1f2e3d4c", the digits from the pretraining's key
+  MethodSpec method;
+  TrainingDatasetSpec dataset;
+  ModelSpec model;
+  std::int64_t seed = 0;
+  Json model_config;  // config.json: Hugging Face's keys and the object "oasis"
+  std::vector<Stage> stages;
+
+  const Stage& pretrain() const { return stages.front(); }
+};
+
+struct Plan {
+  Suite suite;
+  Device device;
+  std::vector<Cell> cells;
+};
+
+// Throws Error (bad input) when a block is longer than a split, or two cells have one key.
+Plan make_plan(const Suite& suite, const SuiteData& data, const Device& device,
+               const KnownNames& known, const std::string& source);
+
+// Which of a plan's cells to run.
+struct Selection {
+  std::string only = {};                 // comma-separated globs; see matches()
+  std::vector<std::int64_t> seeds = {};  // empty: all
+  int shard = 1;                         // the shard-th of shard_count equal parts, from 1
+  int shard_count = 1;
+};
+
+// Throws Error (bad input) when nothing is left, or a seed is not the suite's.
+std::vector<Cell> select_cells(const Plan& plan, const Selection& selection);
+
+// A glob matches the whole name ("oasis/*/0") or one part of it ("oasis", "oasis*", "books").
+bool matches(const Cell& cell, const std::string& glob);
+
+// "2/4" into a selection; throws Error (bad input).
+void parse_shard(const std::string& text, Selection& selection);
+std::vector<std::int64_t> parse_seeds(const std::string& text);  // "0,1,4-6"
+
+}  // namespace oasis
