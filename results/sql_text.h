@@ -1,0 +1,11 @@
+// The texts of the .sql files in this folder, embedded at configuration time.
+#pragma once
+
+#include <string_view>
+
+namespace oasis {
+
+extern const std::string_view kSchemaV1Sql;
+extern const std::string_view kViewsSql;
+
+}  // namespace oasis

@@ -1,0 +1,56 @@
+#include "results/sqlite_error.h"
+
+#include <sqlite3.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "support/error.h"
+
+namespace oasis {
+
+int sqlite_system_errno(SQLite::Database& database) {
+  return ::sqlite3_system_errno(database.getHandle());
+}
+
+void rethrow_sqlite(const std::filesystem::path& path, const SQLite::Exception& error,
+                    int system_errno) {
+  const std::string file = path.string();
+  const int code = error.getErrorCode();
+  const bool disk_full =
+      code == SQLITE_FULL ||
+      (code == SQLITE_IOERR && (system_errno == ENOSPC || system_errno == EDQUOT));
+  if (disk_full) {
+    throw failed(
+        "{}: the disk is full; what was stored before is intact. Free some space and run the same "
+        "command again to continue",
+        file);
+  }
+  switch (code) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      throw bad_input(
+          "{}: locked by another process for longer than the time allowed; wait until it ends, or "
+          "name another file with --db",
+          file);
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+      throw bad_input(
+          "{}: cannot be written: the file or its folder is read-only; make both writable, or name "
+          "another file with --db",
+          file);
+    case SQLITE_CANTOPEN:
+      throw bad_input("{}: cannot be opened{}{}; check the path and that the folder is writable",
+                      file, system_errno == 0 ? "" : ": ",
+                      system_errno == 0 ? "" : std::strerror(system_errno));
+    case SQLITE_NOTADB:
+      throw bad_input("{}: is not a database; name another file with --db", file);
+    case SQLITE_CORRUPT:
+      throw bad_input("{}: is damaged ({}); restore a copy of it, or name another file with --db",
+                      file, error.getErrorStr());
+    default:
+      throw failed("{}: SQLite reports: {} ({})", file, error.what(), error.getErrorStr());
+  }
+}
+
+}  // namespace oasis

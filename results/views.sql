@@ -1,0 +1,301 @@
+-- Every figure of every table comes from these views. Recreated whenever this text changes; they
+-- hold no data.
+--
+-- "Group": the cells that differ in the seed only (suite, trained_on, model, method).
+-- mean, sd: over the seeds of a group; sd is the sample standard deviation, NULL for one seed.
+-- seeds: how many seeds have the figure. n: tokens, sequences, … behind one seed's figure (the
+-- smallest). best: 1 for the smallest mean among the methods, where less is better.
+
+CREATE VIEW cell_metrics AS
+  -- long form: one row for each metric of each cell
+  SELECT s.id AS suite_id, s.name AS suite, c.id AS cell_id, c.dataset AS trained_on, c.model,
+         c.label AS method, c.seed, t.id AS stage_id, t.kind, t.weight_bits, t.activation_bits,
+         CASE WHEN t.weight_bits IS NULL THEN 'full'
+              ELSE printf('W%dA%d', t.weight_bits, t.activation_bits) END AS precision,
+         t.points, t.quantizer, m.dataset AS evaluated_on, m.name AS metric, m.value, m.unit, m.n,
+         m.reason, m.varies
+  FROM suites s
+  JOIN cells c ON c.suite_id = s.id
+  JOIN cell_stages x ON x.cell_id = c.id
+  JOIN stages t ON t.id = x.stage_id AND t.state = 'done'
+  JOIN metrics m ON m.stage_id = t.id;
+
+CREATE VIEW metric_summary AS
+  -- one row for each metric of each group, over its seeds
+  WITH centred AS (
+    SELECT *, avg(value) OVER (
+             PARTITION BY suite_id, trained_on, model, method, kind, precision, points, quantizer,
+                          evaluated_on, metric, unit) AS mean
+    FROM cell_metrics)
+  SELECT suite_id, suite, trained_on, model, method, kind, precision, weight_bits, activation_bits,
+         points, quantizer, evaluated_on, metric, unit, mean,
+         CASE WHEN count(value) > 1
+              THEN sqrt(sum((value - mean) * (value - mean)) / (count(value) - 1)) END AS sd,
+         min(value) AS lowest, max(value) AS highest, count(value) AS seeds,
+         count(*) - count(value) AS seeds_without_value, min(n) AS n,
+         group_concat(DISTINCT reason) AS reason
+  FROM centred
+  GROUP BY suite_id, trained_on, model, method, kind, precision, points, quantizer, evaluated_on,
+           metric, unit;
+
+CREATE VIEW cell_states AS
+  -- one row for each cell: the worst state among its stages, and the reason when it failed
+  SELECT s.id AS suite_id, s.name AS suite, c.id AS cell_id, c.dataset AS trained_on, c.model,
+         c.label AS method, c.seed,
+         CASE WHEN count(t.id) = 0 THEN 'not planned'
+              WHEN sum(t.state = 'failed') > 0 THEN 'failed'
+              WHEN sum(t.state = 'running') > 0 THEN 'running'
+              WHEN sum(t.state = 'stopped') > 0 THEN 'stopped'
+              WHEN sum(t.state = 'done') = 0 THEN 'not run'
+              WHEN sum(t.state = 'pending') > 0 THEN 'unfinished'
+              ELSE 'done' END AS state,
+         sum(t.state = 'done') AS stages_done, count(t.id) AS stages,
+         (SELECT u.kind || coalesce(' at step ' || u.step, '') || ': ' || u.error
+          FROM cell_stages y JOIN stages u ON u.id = y.stage_id
+          WHERE y.cell_id = c.id AND u.state = 'failed' ORDER BY u.id LIMIT 1) AS reason
+  FROM suites s
+  JOIN cells c ON c.suite_id = s.id
+  LEFT JOIN cell_stages x ON x.cell_id = c.id
+  LEFT JOIN stages t ON t.id = x.stage_id
+  GROUP BY c.id;
+
+CREATE VIEW group_states AS
+  -- one row for each group: how many of its seeds came through, so that no cell goes missing
+  SELECT suite_id, suite, trained_on, model, method, min(cell_id) AS first_cell,
+         count(*) AS seeds_planned, sum(state = 'done') AS seeds_done,
+         sum(state = 'failed') AS seeds_failed, sum(state = 'running') AS seeds_running,
+         sum(state = 'stopped') AS seeds_stopped, sum(state = 'not run') AS seeds_not_run,
+         sum(state = 'unfinished') AS seeds_unfinished,
+         min(CASE WHEN state = 'failed' THEN 'seed ' || seed || ', ' || reason END) AS reason
+  FROM cell_states
+  GROUP BY suite_id, trained_on, model, method;
+
+CREATE VIEW group_outliers_kept AS
+  -- in how many seeds a massive activation (|x| > 100 and >= 1000 x median) is there at full
+  -- precision: runs are bistable, so this count stands beside every mean
+  SELECT suite_id, trained_on, model, method, evaluated_on, sum(value > 0) AS seeds_massive,
+         count(value) AS seeds_counted
+  FROM cell_metrics
+  WHERE metric = 'massive_activations' AND precision = 'full'
+  GROUP BY suite_id, trained_on, model, method, evaluated_on;
+
+CREATE VIEW table_outliers AS
+  -- outlier metrics at full precision
+  SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.metric, m.unit,
+         m.mean, m.sd, m.lowest, m.highest, m.seeds, m.n, m.reason,
+         100 * (m.mean / nullif(b.mean, 0) - 1) AS percent_vs_attnres,
+         k.seeds_massive, k.seeds_counted,
+         m.mean = min(m.mean) OVER (
+           PARTITION BY m.suite_id, m.trained_on, m.model, m.evaluated_on, m.metric) AS best
+  FROM metric_summary m
+  LEFT JOIN metric_summary b
+    ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
+   AND b.kind = m.kind AND b.precision = 'full' AND b.evaluated_on = m.evaluated_on
+   AND b.metric = m.metric AND b.unit = m.unit AND b.method = 'attnres'
+  LEFT JOIN group_outliers_kept k
+    ON k.suite_id = m.suite_id AND k.trained_on = m.trained_on AND k.model = m.model
+   AND k.method = m.method AND k.evaluated_on = m.evaluated_on
+  WHERE m.precision = 'full'
+    AND (m.metric LIKE 'max_inf_norm/%' OR m.metric LIKE 'avg_kurtosis/%'
+         OR m.metric LIKE 'max_kurtosis/%' OR m.metric = 'massive_activations');
+
+CREATE VIEW table_perplexity AS
+  -- language modelling at full precision: perplexity, bits per byte, loss
+  SELECT suite_id, suite, trained_on, model, evaluated_on, method, metric, unit, mean, sd, lowest,
+         highest, seeds, n, reason,
+         mean = min(mean) OVER (
+           PARTITION BY suite_id, trained_on, model, evaluated_on, metric) AS best
+  FROM metric_summary
+  WHERE precision = 'full' AND kind = 'evaluate'
+    AND metric IN ('perplexity', 'bits_per_byte', 'loss', 'word_perplexity');
+
+CREATE VIEW table_quantization AS
+  -- perplexity at full precision (precision 'full') and under each quantization setting
+  SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.precision,
+         m.weight_bits, m.activation_bits, m.points, m.quantizer, m.metric, m.unit, m.mean, m.sd,
+         m.lowest, m.highest, m.seeds, m.n, m.reason,
+         m.mean / nullif(f.mean, 0) AS ratio_to_full,
+         100 * (m.mean / nullif(b.mean, 0) - 1) AS percent_vs_attnres,
+         k.seeds_massive, k.seeds_counted,
+         m.mean = min(m.mean) OVER (
+           PARTITION BY m.suite_id, m.trained_on, m.model, m.evaluated_on, m.precision, m.points,
+                        m.quantizer, m.metric) AS best
+  FROM metric_summary m
+  LEFT JOIN metric_summary f
+    ON f.suite_id = m.suite_id AND f.trained_on = m.trained_on AND f.model = m.model
+   AND f.method = m.method AND f.kind = 'evaluate' AND f.precision = 'full'
+   AND f.evaluated_on = m.evaluated_on AND f.metric = m.metric AND f.unit = m.unit
+  LEFT JOIN metric_summary b
+    ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
+   AND b.method = 'attnres' AND b.kind = m.kind AND b.precision = m.precision
+   AND b.points = m.points AND b.quantizer = m.quantizer AND b.evaluated_on = m.evaluated_on
+   AND b.metric = m.metric AND b.unit = m.unit
+  LEFT JOIN group_outliers_kept k
+    ON k.suite_id = m.suite_id AND k.trained_on = m.trained_on AND k.model = m.model
+   AND k.method = m.method AND k.evaluated_on = m.evaluated_on
+  WHERE m.metric = 'perplexity' AND m.kind IN ('evaluate', 'quantized');
+
+CREATE VIEW table_sinks AS
+  -- attention sinks, null evidence and the D.4 quantities at full precision; no order is implied
+  SELECT suite_id, suite, trained_on, model, evaluated_on, method, metric, unit, mean, sd, lowest,
+         highest, seeds, n, reason
+  FROM metric_summary
+  WHERE precision = 'full'
+    AND (metric LIKE 'first_token_mass%' OR metric LIKE 'sink_rate%'
+         OR metric IN ('null_posterior', 'attention_entropy', 'attention_max',
+                       'massive_activations', 'd4_leakage', 'd4_concentration',
+                       'd4_negative_entropy', 'depth_null_mass'));
+
+CREATE VIEW cell_layer_statistics AS
+  -- long form: one row for each per-layer figure of each cell
+  SELECT s.id AS suite_id, s.name AS suite, c.id AS cell_id, c.dataset AS trained_on, c.model,
+         c.label AS method, c.seed, t.id AS stage_id,
+         CASE WHEN t.weight_bits IS NULL THEN 'full'
+              ELSE printf('W%dA%d', t.weight_bits, t.activation_bits) END AS precision,
+         l.dataset AS evaluated_on, l.quantity, l.layer, l.part, l.head, l.source, l.value, l.unit,
+         l.n
+  FROM suites s
+  JOIN cells c ON c.suite_id = s.id
+  JOIN cell_stages x ON x.cell_id = c.id
+  JOIN stages t ON t.id = x.stage_id AND t.state = 'done'
+  JOIN layer_statistics l ON l.stage_id = t.id;
+
+CREATE VIEW table_depth AS
+  -- depth routing by router: the weight on the embedding, on the newest source, on everything
+  -- between, and the null mass
+  WITH per_seed AS (
+    SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part, stage_id, seed, n,
+           unit,
+           CASE WHEN quantity = 'depth_null_mass' THEN 'null'
+                WHEN source = 0 THEN 'embedding'
+                WHEN source = max(source) OVER (
+                  PARTITION BY suite_id, cell_id, stage_id, evaluated_on, layer, part)
+                THEN 'newest' ELSE 'between' END AS share,
+           value
+    FROM cell_layer_statistics
+    WHERE precision = 'full' AND quantity IN ('depth_weight', 'depth_null_mass')),
+  summed AS (
+    SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part, seed, share, unit,
+           sum(value) AS value, min(n) AS n
+    FROM per_seed
+    GROUP BY suite_id, trained_on, model, evaluated_on, method, layer, part, seed, share, unit),
+  centred AS (
+    SELECT *, avg(value) OVER (
+             PARTITION BY suite_id, trained_on, model, evaluated_on, method, layer, part, share,
+                          unit) AS mean
+    FROM summed)
+  SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part, share, unit, mean,
+         CASE WHEN count(value) > 1
+              THEN sqrt(sum((value - mean) * (value - mean)) / (count(value) - 1)) END AS sd,
+         count(value) AS seeds, min(n) AS n
+  FROM centred
+  GROUP BY suite_id, trained_on, model, evaluated_on, method, layer, part, share, unit;
+
+CREATE VIEW table_training AS
+  -- one row for each training of each cell
+  SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
+         c.seed, t.kind, t.state, last.step AS steps, last.tokens,
+         last.loss AS final_loss,  -- nat per token, mean over the last tenth of the recorded steps
+         last.averaged AS n, last.tokens / (last.step * last.seconds_per_step) AS tokens_per_second,
+         t.seconds, t.device, t.dtype, r.source_revision, r.source_dirty, t.error
+  FROM suites s
+  JOIN cells c ON c.suite_id = s.id
+  JOIN cell_stages x ON x.cell_id = c.id
+  JOIN stages t ON t.id = x.stage_id AND t.kind IN ('pretrain', 'finetune')
+  LEFT JOIN runs r ON r.id = t.run_id
+  LEFT JOIN (
+    SELECT stage_id, max(step) AS step, max(tokens) AS tokens,
+           avg(seconds_per_step) AS seconds_per_step,
+           avg(CASE WHEN step > 0.9 * final THEN loss END) AS loss,
+           sum(step > 0.9 * final AND loss IS NOT NULL) AS averaged
+    FROM (SELECT *, max(step) OVER (PARTITION BY stage_id) AS final FROM curves)
+    GROUP BY stage_id) last ON last.stage_id = t.id;
+
+CREATE VIEW table_failures AS
+  -- every stage that failed or was stopped before its end
+  SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
+         c.seed, t.kind, t.evaluated_on,
+         CASE WHEN t.weight_bits IS NULL THEN 'full'
+              ELSE printf('W%dA%d', t.weight_bits, t.activation_bits) END AS precision,
+         t.state, t.step, coalesce(t.error, 'stopped by request; run the suite again to continue')
+           AS reason, t.artifact_path AS last_checkpoint
+  FROM suites s
+  JOIN cells c ON c.suite_id = s.id
+  JOIN cell_stages x ON x.cell_id = c.id
+  JOIN stages t ON t.id = x.stage_id AND t.state IN ('failed', 'stopped');
+
+CREATE VIEW suite_provenance AS
+  -- by what the stages of a suite were computed
+  SELECT s.id AS suite_id, s.name AS suite, substr(s.hash, 1, 12) AS suite_hash, s.used,
+         (SELECT count(*) FROM suites o WHERE o.name = s.name AND o.used > s.used) = 0 AS newest,
+         (SELECT group_concat(DISTINCT substr(r.source_revision, 1, 12) ||
+                              CASE r.source_dirty WHEN 1 THEN ' with changes' ELSE '' END)
+          FROM cells c JOIN cell_stages x ON x.cell_id = c.id JOIN stages t ON t.id = x.stage_id
+          JOIN runs r ON r.id = t.run_id WHERE c.suite_id = s.id) AS source_revisions,
+         (SELECT group_concat(DISTINCT t.device || ' ' || t.dtype)
+          FROM cells c JOIN cell_stages x ON x.cell_id = c.id JOIN stages t ON t.id = x.stage_id
+          WHERE c.suite_id = s.id AND t.device IS NOT NULL) AS devices,
+         (SELECT count(*) FROM cells c WHERE c.suite_id = s.id) AS cells
+  FROM suites s;
+
+CREATE VIEW claims AS
+  -- the paper's headline figures beside ours: mean over settings (trained on x model x evaluated
+  -- on) of the difference between the mean of `oasis` and the mean of `attnres`; no verdict
+  WITH ours AS (
+    SELECT 'max_inf_norm' AS id, suite_id, percent_vs_attnres, seeds FROM table_outliers
+    WHERE method = 'oasis' AND metric = 'max_inf_norm/seq'
+    UNION ALL
+    SELECT 'avg_kurtosis', suite_id, percent_vs_attnres, seeds FROM table_outliers
+    WHERE method = 'oasis' AND metric = 'avg_kurtosis/seq'
+    UNION ALL
+    SELECT 'perplexity_w8a8', suite_id, percent_vs_attnres, seeds FROM table_quantization
+    WHERE method = 'oasis' AND precision = 'W8A8' AND points = 'published' AND quantizer = '')
+  SELECT s.id AS suite_id, s.name AS suite, p.id, p.text, p.value AS paper, p.unit,
+         avg(o.percent_vs_attnres) AS ours, count(o.percent_vs_attnres) AS settings,
+         min(o.seeds) AS seeds, p.source
+  FROM suites s
+  CROSS JOIN paper_claims p
+  LEFT JOIN ours o ON o.suite_id = s.id AND o.id = p.id
+  GROUP BY s.id, p.id;
+
+CREATE VIEW comparable AS
+  -- all that two runs of one suite must agree on, ids replaced by what they stand for; left out:
+  -- runs, events, suites.used, stages.{run_id, started, ended, seconds, artifact_path},
+  -- curves.seconds_per_step and metrics marked `varies`
+  SELECT 'suite' AS kind, name || '|' || hash AS subject, json AS contents FROM suites
+  UNION ALL
+  SELECT 'cell', s.name || '|' || s.hash || '|' || c.label || '|' || c.dataset || '|' || c.model ||
+                 '|' || c.seed, c.method || '|' || c.config
+  FROM cells c JOIN suites s ON s.id = c.suite_id
+  UNION ALL
+  SELECT 'cell stage', s.name || '|' || s.hash || '|' || c.label || '|' || c.dataset || '|' ||
+                       c.model || '|' || c.seed, t.key
+  FROM cell_stages x JOIN cells c ON c.id = x.cell_id JOIN suites s ON s.id = c.suite_id
+  JOIN stages t ON t.id = x.stage_id
+  UNION ALL
+  SELECT 'stage', key, kind || '|' || parent_key || '|' || evaluated_on || '|' ||
+                       quote(weight_bits) || '|' || quote(activation_bits) || '|' || points || '|' ||
+                       quantizer || '|' || state || '|' || quote(device) || '|' || quote(dtype) ||
+                       '|' || quote(step) || '|' || quote(error) || '|' || quote(artifact_sha256) ||
+                       '|' || config
+  FROM stages
+  UNION ALL
+  SELECT 'metric', t.key || '|' || m.dataset || '|' || m.name,
+         quote(m.value) || '|' || quote(m.reason) || '|' || m.unit || '|' || m.n
+  FROM metrics m JOIN stages t ON t.id = m.stage_id WHERE NOT m.varies
+  UNION ALL
+  SELECT 'curve', t.key || '|' || printf('%012d', p.step),
+         p.tokens || '|' || quote(p.loss) || '|' || quote(p.learning_rate) || '|' ||
+         quote(p.gradient_norm)
+  FROM curves p JOIN stages t ON t.id = p.stage_id
+  UNION ALL
+  SELECT 'site', t.key || '|' || i.dataset || '|' || i.quantity || '|' || i.site,
+         quote(i.value) || '|' || i.unit || '|' || i.n
+  FROM site_statistics i JOIN stages t ON t.id = i.stage_id
+  UNION ALL
+  SELECT 'layer', t.key || '|' || l.dataset || '|' || l.quantity || '|' || quote(l.layer) || '|' ||
+                  l.part || '|' || quote(l.head) || '|' || quote(l.source),
+         quote(l.value) || '|' || l.unit || '|' || l.n
+  FROM layer_statistics l JOIN stages t ON t.id = l.stage_id
+  UNION ALL
+  SELECT 'claim', id, text || '|' || value || '|' || unit || '|' || source FROM paper_claims;
