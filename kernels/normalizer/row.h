@@ -290,4 +290,18 @@ void normalize_row_backward(const NormalizerSpec& spec, const T* logits, const T
                          grad_logits, n);
 }
 
+// Both at once in place, for a backward pass that recomputes: `row` holds logits and receives the
+// weights, `grad_row` holds dL/dp and receives dL/ds.
+template <class T>
+void recompute_row_backward(const NormalizerSpec& spec, const RowStatistic<T>& statistic, T* row,
+                            T* grad_row, T grad_null, std::int64_t n) {
+  const T null_posterior = spec.has_null() ? statistic.null_posterior() : T(0);
+  // Clipped softmax reads the logits, the others the weights.
+  const bool logits_first = spec.kind == Normalizer::kClippedSoftmax;
+  if (!logits_first) apply_statistic(spec, statistic, row, row, n);
+  normalize_row_backward(spec, statistic, row, row, grad_row, null_posterior, grad_null, grad_row,
+                         n);
+  if (logits_first) apply_statistic(spec, statistic, row, row, n);
+}
+
 }  // namespace oasis
