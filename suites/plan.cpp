@@ -14,18 +14,18 @@
 namespace oasis {
 namespace {
 
-const KnownMethod& declaration_of(const MethodSpec& method, const KnownNames& known) {
+const KnownMethod& declaration_of(const SuiteMethod& method, const KnownNames& known) {
   for (const auto& candidate : known.methods) {
     if (candidate.name == method.method) return candidate;
   }
   throw bad_input("unknown method '{}'", method.method);
 }
 
-Json oasis_object(const MethodSpec& method, const Suite& suite, const KnownNames& known) {
+Json oasis_object(const SuiteMethod& method, const Suite& suite, const KnownNames& known) {
   const KnownMethod& declared = declaration_of(method, known);
   const std::string token = method.token_normalizer.value_or(declared.token_normalizer);
   const std::string depth = method.depth_normalizer.value_or(declared.depth_normalizer);
-  const Coupling coupling = method.coupling.value_or(declared.coupling);
+  const SuiteCoupling coupling = method.coupling.value_or(declared.coupling);
   Json object = {{"method", method.method},
                  {"token_normalizer", token},
                  {"depth_normalizer", depth},
@@ -53,7 +53,7 @@ Json oasis_object(const MethodSpec& method, const Suite& suite, const KnownNames
   return object;
 }
 
-Json model_config(const ModelSpec& m, const MethodSpec& method, const Suite& suite,
+Json model_config(const ModelSpec& m, const SuiteMethod& method, const Suite& suite,
                   std::int64_t vocab_size, const KnownNames& known) {
   const bool qwen3 = m.model_type == "qwen3";
   return {{"architectures", Json::array({qwen3 ? "Qwen3ForCausalLM" : "LlamaForCausalLM"})},
@@ -79,7 +79,7 @@ Json split_json(const SplitIdentity& split) {
   return {{"sha256", split.sha256}, {"bytes", split.bytes}, {"vocab_size", split.vocab_size}};
 }
 
-Stage finished(Stage stage, const Device& device) {
+Stage finished(Stage stage, const RunDevice& device) {
   stage.config["stage"] = stage_kind_name(stage.kind);
   stage.config["numerics_version"] = kNumericsVersion;
   stage.config["device"] = {{"type", device.type}, {"dtype", device.dtype}};
@@ -103,7 +103,7 @@ Json effective_initialization(const InitializationSpec& initialization, const Js
 }
 
 Stage pretrain_stage(const Cell& cell, const Suite& suite, const SuiteData::ForTraining& data,
-                     const Device& device) {
+                     const RunDevice& device) {
   Json training = to_json_object(suite.training);
   for (const char* irrelevant : {"checkpoint_every", "log_every", "dtype"}) {
     training.erase(irrelevant);
@@ -133,7 +133,7 @@ Json evaluation_json(const Suite& suite, const SplitIdentity& split) {
 }
 
 void add_evaluations(Cell& cell, const Suite& suite, const SuiteData::ForTraining& data,
-                     const Device& device) {
+                     const RunDevice& device) {
   const std::string parent = cell.pretrain().key;
   const auto datasets = evaluated_datasets(suite, cell.dataset);
   for (const auto& dataset : datasets) {
@@ -230,7 +230,7 @@ std::string Stage::description() const {
   return "";
 }
 
-Plan make_plan(const Suite& suite, const SuiteData& data, const Device& device,
+Plan make_plan(const Suite& suite, const SuiteData& data, const RunDevice& device,
                const KnownNames& known, const std::string& source) {
   Plan plan{suite, device, {}};
   for (const DatasetSpec& dataset : suite.datasets) {
@@ -241,7 +241,7 @@ Plan make_plan(const Suite& suite, const SuiteData& data, const Device& device,
     const SuiteData::ForTraining& tokens = data.by_dataset.at(dataset.name);
     for (const ModelSpec& model : suite.models) {
       for (const std::int64_t seed : suite.seeds) {
-        for (const MethodSpec& method : suite.methods) {
+        for (const SuiteMethod& method : suite.methods) {
           Cell cell;
           cell.name = fmt::format("{}/{}/{}/{}", method.label, dataset.name, model.name, seed);
           cell.method = method;

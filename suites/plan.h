@@ -43,7 +43,7 @@ struct SuiteData {
   std::map<std::string, ForTraining> by_dataset;  // by the name of the data set trained on
 };
 
-struct Device {
+struct RunDevice {
   std::string type = "cpu";       // cpu, cuda
   std::string dtype = "float32";  // of training's matrix products: float32, bfloat16 (autocast)
 };
@@ -68,7 +68,7 @@ struct Stage {
 struct Cell {
   std::string name;    // "oasis/books/small/0": method label, data set, model, seed
   std::string folder;  // "oasis-books-small-s0-1f2e3d4c", the digits from the pretraining's key
-  MethodSpec method;
+  SuiteMethod method;
   TrainingDatasetSpec dataset;
   ModelSpec model;
   std::int64_t seed = 0;
@@ -80,12 +80,12 @@ struct Cell {
 
 struct Plan {
   Suite suite;
-  Device device;
+  RunDevice device;
   std::vector<Cell> cells;
 };
 
 // Throws Error (bad input) when a block is longer than a split, or two cells have one key.
-Plan make_plan(const Suite& suite, const SuiteData& data, const Device& device,
+Plan make_plan(const Suite& suite, const SuiteData& data, const RunDevice& device,
                const KnownNames& known, const std::string& source);
 
 // Which of a plan's cells to run.

@@ -21,7 +21,7 @@ SuiteData small_data() {
   return {{{"books", {train, {{"books", books}, {"wikitext-2", wiki}}}}}};
 }
 
-Plan plan_of(const Json& json, const SuiteData& data = small_data(), const Device& device = {}) {
+Plan plan_of(const Json& json, const SuiteData& data = small_data(), const RunDevice& device = {}) {
   const Suite suite = parse_suite(json.dump(), "x.json", known_names());
   return make_plan(suite, data, device, known_names(), "x.json");
 }

@@ -58,10 +58,10 @@ struct ModelSpec {
 };
 
 // "none", "learned", or a fixed β.
-struct Coupling {
+struct SuiteCoupling {
   std::string kind = "none";  // none, learned, fixed
   double beta = 0;
-  bool operator==(const Coupling&) const = default;
+  bool operator==(const SuiteCoupling&) const = default;
 };
 
 struct RoutingSpec {
@@ -80,13 +80,13 @@ struct InitializationSpec {
 
 // A method by name, and what this suite changes of its declaration (the keys of the object "oasis"
 // in a checkpoint's config.json).
-struct MethodSpec {
+struct SuiteMethod {
   std::string method;
   std::string label;  // in tables and folder names; the method's name unless given
   std::optional<std::string> routing;
   std::optional<std::string> token_normalizer;
   std::optional<std::string> depth_normalizer;
-  std::optional<Coupling> coupling;
+  std::optional<SuiteCoupling> coupling;
   std::optional<bool> gate;
   std::optional<std::int64_t> block_count;
   std::optional<std::int64_t> router_size;
@@ -140,7 +140,7 @@ struct Suite {
   std::vector<TrainingDatasetSpec> datasets;
   std::vector<ModelSpec> models;
   InitializationSpec initialization;
-  std::vector<MethodSpec> methods;
+  std::vector<SuiteMethod> methods;
   RoutingSpec routing;
   std::vector<std::int64_t> seeds = {0};
   TrainingSpec training;
@@ -154,7 +154,7 @@ struct KnownMethod {
   std::string name;
   std::string token_normalizer;
   std::string depth_normalizer;  // "none": the plain residual sum, which takes no routing form
-  Coupling coupling;
+  SuiteCoupling coupling;
   bool gate = false;
 };
 struct KnownNames {
@@ -173,7 +173,7 @@ Json suite_to_json(const Suite& suite);
 Json to_json_object(const DatasetSpec& dataset);
 Json to_json_object(const TokenizerSpec& tokenizer);
 Json to_json_object(const ModelSpec& model);
-Json to_json_object(const MethodSpec& method);
+Json to_json_object(const SuiteMethod& method);
 Json to_json_object(const InitializationSpec& initialization);
 Json to_json_object(const TrainingSpec& training);
 Json to_json_object(const EvaluationSpec& evaluation);

@@ -60,7 +60,7 @@ const KnownMethod& find_method(const std::string& name, const std::string& sourc
 
 void check_method(const Suite& suite, std::size_t i, const std::string& source,
                   const KnownNames& known) {
-  const MethodSpec& m = suite.methods[i];
+  const SuiteMethod& m = suite.methods[i];
   const std::string path = fmt::format("methods[{}]", i);
   const KnownMethod& declared = find_method(m.method, source, path, known);
   check_name(m.label, source, path + ".label");
@@ -175,7 +175,7 @@ void check_unique(const Items& items, NameOf name_of, const std::string& source,
   }
 }
 
-std::string without_label(const MethodSpec& method) {
+std::string without_label(const SuiteMethod& method) {
   Json json = to_json_object(method);
   json.erase("label");
   return json.dump();

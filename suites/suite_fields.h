@@ -147,7 +147,7 @@ void fields(Visitor& v, InitializationSpec& s) {
 }
 
 template <typename Visitor>
-void fields(Visitor& v, MethodSpec& s) {
+void fields(Visitor& v, SuiteMethod& s) {
   v.text({"method", "A method or ablation of baselines/.", kRequired}, s.method);
   v.text({"label", "In tables and folder names; empty: the method's name."}, s.label);
   v.optional_choice({"routing", "Instead of the suite's routing.form."}, s.routing, kRoutingForms);

@@ -153,16 +153,16 @@ class Reader {
     optional(label, target, [&](const Json& v) { return as_number(v, child(label.name), range); });
   }
 
-  void coupling(const Label& label, std::optional<Coupling>& target) {
+  void coupling(const Label& label, std::optional<SuiteCoupling>& target) {
     optional(label, target, [&](const Json& value) {
       if (value.is_number()) {
-        return Coupling{"fixed", as_number(value, child(label.name), {0, 10})};
+        return SuiteCoupling{"fixed", as_number(value, child(label.name), {0, 10})};
       }
       if (!value.is_string()) {
         throw bad_input("{}: {}: must be none, learned or a number, not {}", source_,
                         child(label.name), kind_of(value));
       }
-      return Coupling{as_choice(value, child(label.name), {"none", "learned"}), 0};
+      return SuiteCoupling{as_choice(value, child(label.name), {"none", "learned"}), 0};
     });
   }
 
@@ -328,7 +328,7 @@ Suite parse_suite(const std::string& text, const std::string& source, const Know
   Suite suite;
   Reader(json, "", source).read(suite);
   for (std::size_t i = 0; i < suite.methods.size(); ++i) {
-    MethodSpec& method = suite.methods[i];
+    SuiteMethod& method = suite.methods[i];
     if (method.label.empty()) method.label = method.method;
     method.initialization = suite.initialization;
     const Json& item = json["methods"][i];

@@ -14,7 +14,7 @@ using suite_fields::Label;
 using suite_fields::NumberRange;
 using suite_fields::Presence;
 
-Json coupling_json(const Coupling& coupling) {
+Json coupling_json(const SuiteCoupling& coupling) {
   return coupling.kind == "fixed" ? Json(coupling.beta) : Json(coupling.kind);
 }
 
@@ -48,7 +48,7 @@ class Writer {
   void optional_number(const Label& l, std::optional<double>& v, NumberRange) {
     json_[l.name] = or_null(v);
   }
-  void coupling(const Label& l, std::optional<Coupling>& v) {
+  void coupling(const Label& l, std::optional<SuiteCoupling>& v) {
     json_[l.name] = v ? coupling_json(*v) : Json(nullptr);
   }
   template <typename T>
@@ -112,7 +112,7 @@ class SchemaMaker {
   void optional_number(const Label& l, std::optional<double>& v, NumberRange range) {
     add(l, number_schema({"number", "null"}, range), or_null(v));
   }
-  void coupling(const Label& l, std::optional<Coupling>& v) {
+  void coupling(const Label& l, std::optional<SuiteCoupling>& v) {
     const Json fixed = {{"type", "number"}, {"minimum", 0}, {"maximum", 10}};
     const Json named = {{"enum", {"none", "learned", nullptr}}};
     add(l, {{"anyOf", {named, fixed}}}, v ? coupling_json(*v) : Json(nullptr));
@@ -223,7 +223,7 @@ Json to_json_object(const TokenizerSpec& tokenizer) {
 Json to_json_object(const ModelSpec& model) {
   return Writer::write(model);
 }
-Json to_json_object(const MethodSpec& method) {
+Json to_json_object(const SuiteMethod& method) {
   return Writer::write(method);
 }
 Json to_json_object(const InitializationSpec& init) {

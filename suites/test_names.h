@@ -6,7 +6,7 @@
 namespace oasis::testing_names {
 
 inline KnownNames known_names() {
-  const Coupling learned{"learned", 0};
+  const SuiteCoupling learned{"learned", 0};
   return {{{"prenorm", "softmax", "none", {}, false},
            {"attnres", "softmax", "softmax", {}, false},
            {"clipped_softmax", "clipped_softmax", "softmax", {}, false},
