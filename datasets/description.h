@@ -13,8 +13,8 @@ namespace oasis {
 struct SplitDescription {
   // Relative to the data home, or absolute. Empty for generated data sets.
   std::vector<std::filesystem::path> files;
-  // Take whole documents (lines, for .txt) from the start until this many bytes of text are
-  // reached; 0: all.
+  // Take the first this many bytes of text, to the end of the line in which they are reached; 0:
+  // all.
   std::uint64_t max_bytes = 0;
   // Generated data sets only: tokens (bigram_backcopy) or problems (word_problems) to generate.
   std::uint64_t count = 0;

@@ -1,6 +1,6 @@
 // Text documents from files, streamed: memory is bounded by one document, not by the file.
 //
-//   .txt        one document, given out in pieces of whole lines
+//   .txt, .raw  one document, given out in pieces of whole lines
 //   .jsonl      one document a line: field "text", or "question" and "answer" (GSM8K), which become
 //               "Question: …\nAnswer: …"
 //   .jsonl.zst  the same, Zstandard with windows up to 2^27; several frames may follow each other

@@ -28,7 +28,7 @@ class Random {
   std::uint64_t below(std::uint64_t bound) {
     const std::uint64_t threshold = (0 - bound) % bound;
     while (true) {
-      const auto product = static_cast<unsigned __int128>(next()) * bound;
+      const auto product = static_cast<Wide>(next()) * bound;
       if (static_cast<std::uint64_t>(product) >= threshold) {
         return static_cast<std::uint64_t>(product >> 64);
       }
@@ -39,6 +39,7 @@ class Random {
   double uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }
 
  private:
+  __extension__ typedef unsigned __int128 Wide;
   static constexpr std::uint64_t kIncrement = 0x9e3779b97f4a7c15ULL;
   std::uint64_t state_;
 };

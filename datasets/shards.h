@@ -21,6 +21,8 @@ namespace oasis {
 
 inline constexpr int kShardFormatVersion = 1;
 inline constexpr std::uint64_t kShardTokens = std::uint64_t{1} << 26;
+inline constexpr const char* kSidecarFile = "split.json";
+std::string shard_name(std::size_t index);
 
 struct SplitInfo {
   std::string dataset;         // "books"
@@ -45,6 +47,7 @@ struct SplitInfo {
   std::string content_hash() const;  // SHA-256 over the shards' hashes and the tokenizer's
 };
 
+// With a hash of itself, so that the sidecar is as well protected as what it describes.
 nlohmann::json to_json(const SplitInfo& info);
 
 // Throws Error (bad input) naming `file` and the field.

@@ -1,7 +1,8 @@
 // Text to token ids and back.
 //
-// Every tokenizer here is lossless: decode(encode(text)) == text for any bytes, so that bits per
-// byte can be counted exactly (token_bytes).
+// Every text tokenizer here is lossless: decode(encode(text)) == text for any bytes, so that bits
+// per byte can be counted exactly (token_bytes). And no token reaches over a newline: a text cut
+// after newlines gives the ids of the whole, so that long documents are encoded in parallel.
 #pragma once
 
 #include <cstddef>
@@ -67,6 +68,12 @@ TokenizerPtr byte_tokenizer();
 // For data sets that are token ids to begin with: text is decimal ids separated by spaces.
 // token_bytes is 0 throughout: there is no source text.
 TokenizerPtr integer_tokenizer(std::uint32_t vocab_size, std::uint32_t end_of_text);
+
+// The file of a saved tokenizer that says which one it is.
+inline constexpr const char* kTokenizerFile = "oasis_tokenizer.json";
+
+// Throws Error (bad input) when id >= vocab_size.
+void check_token(std::uint32_t id, std::uint32_t vocab_size);
 
 // From the files that save() wrote. Throws Error (bad input) naming the file.
 TokenizerPtr load_tokenizer(const std::filesystem::path& folder);
