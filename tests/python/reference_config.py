@@ -154,7 +154,7 @@ def weight_shapes(c):
 
 
 def random_weights(c, seed, dtype=torch.float32):
-    """Weights large enough that every part of the model matters: logits of order one, nulls open, beta of order one."""
+    """Weights with which every part of the model matters (logits and beta of order one, nulls open) and float32 suffices."""
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in weight_shapes(c).items():
@@ -167,8 +167,10 @@ def random_weights(c, seed, dtype=torch.float32):
             x = 0.3 * x
         elif name == "model.embed_tokens.weight":
             pass
+        elif ".attn_res_" in name:
+            x = 0.5 * x / math.sqrt(shape[-1])
         else:
-            x = 1.5 * x / math.sqrt(shape[-1])
+            x = x / math.sqrt(shape[-1])
         weights[name] = x.to(torch.float32).to(dtype)
     return weights
 
