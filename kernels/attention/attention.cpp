@@ -38,25 +38,56 @@ void check_inputs(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   TORCH_CHECK(std::isfinite(scale), "oasis::attention: scale must be finite, got ", scale);
 }
 
-// The half types go to LibTorch's flash kernel as they are where it serves them; everything else
-// computes in float32 or float64.
+// On the CPU our tiles are faster than LibTorch's flash kernel for softmax and Softmax1 too (T 512,
+// d 64: 1.6 times forward, 1.9 times backward) and lose nothing at large logits, where a
+// log-sum-exp has no digits left for the difference to its row.
+enum class Path { kTiled, kFlash, kComposed };
+
+Path path_of(const Problem& problem) {
+  if (problem.q.is_cpu()) return Path::kTiled;
+  return attention_paths::flash_serves(problem) ? Path::kFlash : Path::kComposed;
+}
+
+// The half types go to the flash kernel as they are; all else computes in float32 or float64.
 Problem in_compute_type(const Problem& problem) {
   const auto type = problem.q.scalar_type();
-  if (type == at::kFloat || type == at::kDouble || attention_paths::flash_serves(problem)) {
-    return problem;
-  }
+  if (type == at::kFloat || type == at::kDouble || path_of(problem) == Path::kFlash) return problem;
   return {problem.q.to(at::kFloat), problem.k.to(at::kFloat), problem.v.to(at::kFloat),
           problem.spec, problem.scale};
+}
+
+attention_paths::Forward run_forward(const Problem& problem) {
+  switch (path_of(problem)) {
+    case Path::kTiled:
+      return attention_paths::tiled_forward(problem);
+    case Path::kFlash:
+      return attention_paths::flash_forward(problem);
+    case Path::kComposed:
+      break;
+  }
+  return attention_paths::composed_forward(problem);
+}
+
+attention_paths::Gradients run_backward(const Problem& problem,
+                                        const std::vector<at::Tensor>& saved,
+                                        const at::Tensor& grad_context,
+                                        const at::Tensor& grad_null) {
+  switch (path_of(problem)) {
+    case Path::kTiled:
+      return attention_paths::tiled_backward(problem, saved, grad_context, grad_null);
+    case Path::kFlash:
+      return attention_paths::flash_backward(problem, saved, grad_context, grad_null);
+    case Path::kComposed:
+      break;
+  }
+  return attention_paths::composed_backward(problem, saved, grad_context, grad_null);
 }
 
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static tensor_list forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                              const at::Tensor& v, const NormalizerSpec& spec, double scale) {
     const auto problem = in_compute_type({q, k, v, spec, scale});
-    const auto out = attention_paths::flash_serves(problem)
-                         ? attention_paths::flash_forward(problem)
-                     : q.is_cpu() ? attention_paths::tiled_forward(problem)
-                                  : attention_paths::composed_forward(problem);
+    const auto out = run_forward(problem);
     auto saved = out.saved;
     saved.insert(saved.begin(), {q, k, v});
     context->save_for_backward(saved);
@@ -81,13 +112,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     saved.erase(saved.begin(), saved.begin() + 3);
     const auto grad_context =
         grads[0].defined() ? grads[0].to(problem.q.scalar_type()) : at::Tensor();
-    const auto& grad_null = grads[1];
-    const auto result =
-        attention_paths::flash_serves(problem)
-            ? attention_paths::flash_backward(problem, saved, grad_context, grad_null)
-        : problem.q.is_cpu()
-            ? attention_paths::tiled_backward(problem, saved, grad_context, grad_null)
-            : attention_paths::composed_backward(problem, saved, grad_context, grad_null);
+    const auto result = run_backward(problem, saved, grad_context, grads[1]);
     return {result.q.to(type), result.k.to(type), result.v.to(type), {}, {}};
   }
 };
