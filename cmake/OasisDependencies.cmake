@@ -31,10 +31,11 @@ else()
 endif()
 
 # fmt: the wheel's copy, header-only, without the rest of the wheel's include folder.
-file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include)
-file(CREATE_LINK ${OASIS_TORCH_ROOT}/include/fmt ${CMAKE_BINARY_DIR}/include/fmt SYMBOLIC)
+set(fmt_include ${CMAKE_SOURCE_DIR}/.venv/include-fmt)  # one place for every build folder: ccache can share
+file(MAKE_DIRECTORY ${fmt_include})
+file(CREATE_LINK ${OASIS_TORCH_ROOT}/include/fmt ${fmt_include}/fmt SYMBOLIC)
 add_library(oasis_fmt INTERFACE)
-target_include_directories(oasis_fmt SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/include)
+target_include_directories(oasis_fmt SYSTEM INTERFACE ${fmt_include})
 target_compile_definitions(oasis_fmt INTERFACE FMT_HEADER_ONLY=1)
 
 find_package(nlohmann_json REQUIRED)

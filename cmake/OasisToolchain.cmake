@@ -12,7 +12,9 @@ endif()
 
 find_program(OASIS_CCACHE ccache)
 if(OASIS_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${OASIS_CCACHE})
+  # Precompiled headers are cached only with these two allowances.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${OASIS_CCACHE})
 endif()
 
 find_program(OASIS_MOLD mold)

@@ -1,0 +1,210 @@
+#include "kernels/depth_route/depth_history.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <utility>
+
+namespace oasis {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct DepthHistory::State {
+  at::Tensor values;              // [slots, M, D]
+  at::Tensor gradients;           // the same, made when the backward pass begins
+  std::vector<at::Tensor> slots;  // one tensor per slot, aliasing `values`
+
+  // Aliases with version counters of their own, so that writing one slot does not invalidate what
+  // autograd saved of another.
+  static std::vector<at::Tensor> aliases(const at::Tensor& buffer) {
+    std::vector<at::Tensor> result;
+    for (int64_t i = 0; i < buffer.size(0); ++i) {
+      result.push_back(buffer.select(0, i).variable_data());
+    }
+    return result;
+  }
+
+  at::Tensor gradient(int64_t slot) {
+    if (!gradients.defined()) gradients = at::zeros(values.sizes(), values.options());
+    return gradients.select(0, slot);
+  }
+
+  std::vector<at::Tensor> gather(const std::vector<int64_t>& indices) const {
+    std::vector<at::Tensor> result;
+    for (const auto i : indices) result.push_back(slots[i]);
+    return result;
+  }
+
+  // The slot's accumulated gradient plus what arrives by the ordinary path.
+  at::Tensor total_gradient(int64_t slot, const at::Tensor& direct) {
+    auto total = gradient(slot);
+    if (direct.defined()) total.add_(direct);
+    return total;
+  }
+};
+
+namespace {
+
+using StatePtr = std::shared_ptr<DepthHistory::State>;
+
+// What a node keeps of the history: a capsule, since saved_data holds IValues only.
+struct StateHolder : torch::CustomClassHolder {
+  explicit StateHolder(StatePtr s) : state(std::move(s)) {}
+  StatePtr state;
+};
+
+StatePtr held_state(AutogradContext* ctx) {
+  return c10::static_intrusive_pointer_cast<StateHolder>(ctx->saved_data["state"].toCapsule())
+      ->state;
+}
+
+void hold_state(AutogradContext* ctx, const StatePtr& state) {
+  ctx->saved_data["state"] = c10::IValue::make_capsule(c10::make_intrusive<StateHolder>(state));
+}
+
+at::Tensor next_link() {
+  return at::zeros({}, at::TensorOptions(at::kFloat));
+}
+
+// value = a (+ b), written into a slot. Returns (value, link).
+class AppendFunction : public torch::autograd::Function<AppendFunction> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& chain, const at::Tensor& a,
+                               const std::optional<at::Tensor>& b, const StatePtr& state,
+                               int64_t slot) {
+    (void)chain;
+    ctx->set_materialize_grads(false);
+    hold_state(ctx, state);
+    ctx->saved_data["slot"] = slot;
+    ctx->saved_data["has_b"] = b.has_value();
+    ctx->saved_data["type_a"] = static_cast<int64_t>(a.scalar_type());
+    ctx->saved_data["type_b"] = static_cast<int64_t>((b ? *b : a).scalar_type());
+    auto value = state->slots[slot].variable_data();
+    if (b) {
+      at::add_out(value, a, *b);
+    } else {
+      value.copy_(a);
+    }
+    state->slots[slot] = value.variable_data();
+    return {value, next_link()};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto total = held_state(ctx)->total_gradient(ctx->saved_data["slot"].toInt(), grads[0]);
+    const auto as = [&](const char* key) {
+      return total.to(static_cast<at::ScalarType>(ctx->saved_data[key].toInt()));
+    };
+    const bool has_b = ctx->saved_data["has_b"].toBool();
+    return {at::Tensor(), as("type_a"), has_b ? as("type_b") : at::Tensor(), at::Tensor(),
+            at::Tensor()};
+  }
+};
+
+// (routed, weights, link); the link changes only when the result is written into a slot.
+class RouteFunction : public torch::autograd::Function<RouteFunction> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& chain,
+                               const at::Tensor& direction,
+                               const std::optional<at::Tensor>& logit_bias,
+                               const std::optional<at::Tensor>& nulls,
+                               const std::optional<at::Tensor>& beta, const StatePtr& state,
+                               const std::vector<int64_t>& indices, int64_t slot,
+                               const DepthRouteOptions& options) {
+    (void)chain;
+    ctx->set_materialize_grads(false);
+    const DepthRouteInputs inputs{direction, logit_bias.value_or(at::Tensor()),
+                                  nulls.value_or(at::Tensor()), beta.value_or(at::Tensor())};
+    at::Tensor target = slot >= 0 ? state->slots[slot].variable_data() : at::Tensor();
+    const auto out = depth_route_forward(state->gather(indices), inputs, options, target);
+    if (slot >= 0) state->slots[slot] = out.routed.variable_data();
+    ctx->save_for_backward({inputs.direction, inputs.logit_bias, inputs.nulls, inputs.beta,
+                            out.weights, out.logits, out.key_scale});
+    hold_state(ctx, state);
+    ctx->saved_data["indices"] = indices;
+    ctx->saved_data["slot"] = slot;
+    ctx->saved_data["normalizer"] = static_cast<int64_t>(options.normalizer.kind);
+    ctx->saved_data["zeta"] = options.normalizer.zeta;
+    ctx->saved_data["gamma"] = options.normalizer.gamma;
+    ctx->saved_data["scale"] = options.scale;
+    ctx->saved_data["normalize_keys"] = options.normalize_keys;
+    ctx->saved_data["eps"] = options.eps;
+    return {out.routed, out.weights, next_link()};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto state = held_state(ctx);
+    const auto indices = ctx->saved_data["indices"].toIntVector();
+    const int64_t slot = ctx->saved_data["slot"].toInt();
+    DepthRouteOptions options;
+    options.normalizer = {static_cast<Normalizer>(ctx->saved_data["normalizer"].toInt()),
+                          ctx->saved_data["zeta"].toDouble(), ctx->saved_data["gamma"].toDouble()};
+    options.scale = ctx->saved_data["scale"].toDouble();
+    options.normalize_keys = ctx->saved_data["normalize_keys"].toBool();
+    options.eps = ctx->saved_data["eps"].toDouble();
+    DepthRouteForward forward;
+    forward.weights = saved[4];
+    forward.logits = saved[5];
+    forward.key_scale = saved[6];
+    const auto grad_routed = slot >= 0 ? state->total_gradient(slot, grads[0]) : grads[0];
+    std::vector<at::Tensor> source_gradients;
+    for (const auto i : indices) source_gradients.push_back(state->gradient(i));
+    const auto g =
+        depth_route_backward(state->gather(indices), {saved[0], saved[1], saved[2], saved[3]},
+                             options, forward, grad_routed, grads[1], source_gradients);
+    return {at::Tensor(), g.direction,  g.logit_bias, g.nulls,     g.beta,
+            at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+std::optional<at::Tensor> as_optional(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
+}  // namespace
+
+DepthHistory::DepthHistory(int64_t slots, int64_t tokens, int64_t hidden_size,
+                           const at::TensorOptions& options)
+    : state_(std::make_shared<State>()), chain_(next_link()) {
+  state_->values = at::empty({slots, tokens, hidden_size}, options);
+  state_->slots = State::aliases(state_->values);
+}
+
+at::Tensor DepthHistory::append(int64_t slot, const at::Tensor& value) {
+  const auto out = AppendFunction::apply(chain_, value, std::nullopt, state_, slot);
+  chain_ = out[1];
+  return out[0];
+}
+
+at::Tensor DepthHistory::append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b) {
+  const auto out = AppendFunction::apply(chain_, a, std::optional(b), state_, slot);
+  chain_ = out[1];
+  return out[0];
+}
+
+std::tuple<at::Tensor, at::Tensor> DepthHistory::route(const std::vector<int64_t>& slots,
+                                                       const DepthRouteInputs& inputs,
+                                                       const DepthRouteOptions& options) {
+  return route_append(-1, slots, inputs, options);
+}
+
+std::tuple<at::Tensor, at::Tensor> DepthHistory::route_append(int64_t slot,
+                                                              const std::vector<int64_t>& slots,
+                                                              const DepthRouteInputs& inputs,
+                                                              const DepthRouteOptions& options) {
+  const auto out = RouteFunction::apply(chain_, inputs.direction, as_optional(inputs.logit_bias),
+                                        as_optional(inputs.nulls), as_optional(inputs.beta), state_,
+                                        slots, slot, options);
+  if (slot >= 0) chain_ = out[2];
+  return {out[0], out[1]};
+}
+
+at::Tensor DepthHistory::value(int64_t slot) const {
+  return state_->slots[slot];
+}
+
+}  // namespace oasis

@@ -1,0 +1,54 @@
+// The sources of a forward pass in one [slots, M, D] buffer, and their gradients in another.
+//
+// Values enter by `append` (the kernel that makes a value writes it straight into its slot) and are
+// read by `route`. In the backward pass every router adds to the gradient buffer; an appended
+// value's gradient leaves it when the last router that read the value is done. Autograd is kept to
+// that order by a scalar that is threaded through the calls ("chain"): each append makes a new
+// link, each router hangs on the link current at its time, and a node runs backward only after
+// everything that hangs on it.
+//
+// A history serves one forward pass and at most one backward pass.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <tuple>
+#include <vector>
+
+#include "kernels/depth_route/depth_route.h"
+
+namespace oasis {
+
+class DepthHistory {
+ public:
+  // slots × [tokens, hidden_size], of the given type and device.
+  DepthHistory(int64_t slots, int64_t tokens, int64_t hidden_size,
+               const at::TensorOptions& options);
+
+  // Each returns the value in its slot, [M, D]. Slots are written once, except without gradients,
+  // where a slot may be overwritten.
+  at::Tensor append(int64_t slot, const at::Tensor& value);
+  at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b);
+
+  // Routes over the given slots. Returns (routed [M, D], weights [M, n]).
+  std::tuple<at::Tensor, at::Tensor> route(const std::vector<int64_t>& slots,
+                                           const DepthRouteInputs& inputs,
+                                           const DepthRouteOptions& options);
+  // The same, the result written into a slot.
+  std::tuple<at::Tensor, at::Tensor> route_append(int64_t slot, const std::vector<int64_t>& slots,
+                                                  const DepthRouteInputs& inputs,
+                                                  const DepthRouteOptions& options);
+
+  // The value in a slot as a constant (no gradient).
+  at::Tensor value(int64_t slot) const;
+
+  struct State;
+
+ private:
+  std::shared_ptr<State> state_;
+  at::Tensor chain_;
+};
+
+}  // namespace oasis

@@ -1,0 +1,81 @@
+// Depth routing: one token's new hidden state as a weighted sum of its earlier ones.
+//
+// Shapes: n sources, M tokens (batch × positions), D hidden size.
+//
+//   key_i = y_i                                    (projected form)
+//         = y_i · (mean_D y_i² + eps)^-1/2         (normalize_keys: pseudo-query and block forms)
+//   g_i   = scale · (u · key_i) + logit_bias_i − beta · (null_i − mean_r null_r)
+//   α     = N(clamp(g, −50, 50))                   N: a normalizer over the n sources
+//   R     = Σ_i α_i y_i
+//
+// Projected form: u = W_kᵀ (W_q y_n), scale = 1/√A, so that no key W_k y_i is ever materialised and
+// the cost of the projections does not grow with depth. Pseudo-query form: u = w ∘ gain for every
+// token (one row, broadcast). Source: Attention Residuals (arXiv 2603.15031) and OASIS
+// (arXiv 2605.17887).
+//
+// The clamp's gradient passes at the bound, as torch.clamp's does.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "kernels/normalizer/normalizer.h"
+
+namespace oasis {
+
+inline constexpr double kDepthLogitClamp = 50.0;
+
+struct DepthRouteOptions {
+  NormalizerSpec normalizer;
+  double scale = 1.0;
+  bool normalize_keys = false;
+  double eps = 1e-6;  // of the key normalisation
+};
+
+struct DepthRouteInputs {
+  at::Tensor direction;   // u: [M, D], or [1, D] for one direction shared by every token
+  at::Tensor logit_bias;  // [n] or undefined
+  at::Tensor nulls;       // [n, M] or undefined
+  at::Tensor beta;        // [1]; defined exactly when nulls is
+};
+
+struct DepthRouteForward {
+  at::Tensor routed;     // [M, D]
+  at::Tensor weights;    // [M, n] α
+  at::Tensor logits;     // [M, n] g before the clamp
+  at::Tensor key_scale;  // [M, n] (mean y² + eps)^-1/2, undefined unless normalize_keys
+};
+
+struct DepthRouteGradients {
+  at::Tensor direction;  // shaped as the inputs; undefined where the input is
+  at::Tensor logit_bias;
+  at::Tensor nulls;
+  at::Tensor beta;
+};
+
+// `sources`: n tensors [M, D], contiguous, of one type (float32 or float64 on the CPU).
+// `routed` is written in place when given.
+DepthRouteForward depth_route_forward(const std::vector<at::Tensor>& sources,
+                                      const DepthRouteInputs& inputs,
+                                      const DepthRouteOptions& options, at::Tensor routed = {});
+
+// Adds each source's gradient to `source_gradients[i]` [M, D], in place.
+// `grad_weights` [M, n] may be undefined.
+DepthRouteGradients depth_route_backward(const std::vector<at::Tensor>& sources,
+                                         const DepthRouteInputs& inputs,
+                                         const DepthRouteOptions& options,
+                                         const DepthRouteForward& forward,
+                                         const at::Tensor& grad_routed,
+                                         const at::Tensor& grad_weights,
+                                         const std::vector<at::Tensor>& source_gradients);
+
+// The differentiable operator, registered as oasis::depth_route.
+std::tuple<at::Tensor, at::Tensor> depth_route(const std::vector<at::Tensor>& sources,
+                                               const DepthRouteInputs& inputs,
+                                               const DepthRouteOptions& options);
+
+}  // namespace oasis

@@ -1,0 +1,147 @@
+#include "kernels/rope/rope.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <cmath>
+#include <list>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "kernels/dispatch.h"
+
+namespace oasis {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct Table {
+  double theta;
+  int64_t offset, length, half;
+  at::ScalarType type;
+  at::Device device;
+  at::Tensor cosine, sine;  // [length, half]
+};
+
+Table make_table(double theta, int64_t offset, int64_t length, int64_t half, at::ScalarType type,
+                 at::Device device) {
+  auto cosine = at::empty({length, half}, at::TensorOptions(at::kDouble));
+  auto sine = at::empty_like(cosine);
+  auto* c = cosine.mutable_data_ptr<double>();
+  auto* s = sine.mutable_data_ptr<double>();
+  for (int64_t t = 0; t < length; ++t) {
+    for (int64_t i = 0; i < half; ++i) {
+      const double frequency = std::pow(theta, -static_cast<double>(i) / static_cast<double>(half));
+      const double angle = static_cast<double>(offset + t) * frequency;
+      c[t * half + i] = std::cos(angle);
+      s[t * half + i] = std::sin(angle);
+    }
+  }
+  return {theta,
+          offset,
+          length,
+          half,
+          type,
+          device,
+          cosine.to(at::TensorOptions(device).dtype(type)),
+          sine.to(at::TensorOptions(device).dtype(type))};
+}
+
+// Every layer of every step asks for the same angles, so the last few tables are kept.
+std::pair<at::Tensor, at::Tensor> angles(double theta, int64_t offset, int64_t length, int64_t half,
+                                         at::ScalarType type, at::Device device) {
+  constexpr size_t kKept = 8;
+  static std::mutex mutex;
+  static std::list<Table> tables;
+  const std::lock_guard lock(mutex);
+  for (auto it = tables.begin(); it != tables.end(); ++it) {
+    if (it->theta == theta && it->offset == offset && it->length == length && it->half == half &&
+        it->type == type && it->device == device) {
+      tables.splice(tables.begin(), tables, it);
+      return {it->cosine, it->sine};
+    }
+  }
+  tables.push_front(make_table(theta, offset, length, half, type, device));
+  if (tables.size() > kKept) tables.pop_back();
+  return {tables.front().cosine, tables.front().sine};
+}
+
+// direction +1 rotates, −1 rotates back.
+at::Tensor rotate_cpu(const at::Tensor& x, double theta, int64_t offset, int direction) {
+  const int64_t B = x.size(0), H = x.size(1), T = x.size(2), half = x.size(3) / 2;
+  const auto [cosine, sine] = angles(theta, offset, T, half, x.scalar_type(), x.device());
+  auto y = at::empty_like(x);  // keeps the strides of a dense x
+  dispatch_floating(x.scalar_type(), "oasis::rope", [&]<typename scalar_t>() {
+    const auto* in = x.const_data_ptr<scalar_t>();
+    auto* out = y.mutable_data_ptr<scalar_t>();
+    const auto* cos_table = cosine.const_data_ptr<scalar_t>();
+    const auto* sin_table = sine.const_data_ptr<scalar_t>();
+    const auto sign = static_cast<scalar_t>(direction);
+    at::parallel_for(0, B * T, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t bt = begin; bt < end; ++bt) {
+        const int64_t b = bt / T, t = bt % T;
+        const scalar_t* c = cos_table + t * half;
+        const scalar_t* s = sin_table + t * half;
+        for (int64_t h = 0; h < H; ++h) {
+          const scalar_t* row = in + b * x.stride(0) + h * x.stride(1) + t * x.stride(2);
+          scalar_t* result = out + b * y.stride(0) + h * y.stride(1) + t * y.stride(2);
+#pragma omp simd
+          for (int64_t i = 0; i < half; ++i) {
+            const scalar_t low = row[i], high = row[i + half], turn = sign * s[i];
+            result[i] = low * c[i] - high * turn;
+            result[i + half] = high * c[i] + low * turn;
+          }
+        }
+      }
+    });
+  });
+  return y;
+}
+
+at::Tensor dense(const at::Tensor& x) {
+  return x.stride(-1) == 1 && x.is_non_overlapping_and_dense() ? x : x.contiguous();
+}
+
+class RopeFunction : public torch::autograd::Function<RopeFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, double theta,
+                            int64_t offset) {
+    ctx->saved_data["theta"] = theta;
+    ctx->saved_data["offset"] = offset;
+    return rotate_cpu(dense(x), theta, offset, +1);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    return {rotate_cpu(dense(grads[0]), ctx->saved_data["theta"].toDouble(),
+                       ctx->saved_data["offset"].toInt(), -1),
+            at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor rope(const at::Tensor& x, double theta, int64_t offset) {
+  TORCH_CHECK(x.dim() == 4 && x.size(3) % 2 == 0,
+              "oasis::rope: x must be [B, H, T, d] with d even, not ", x.sizes());
+  if (x.is_cpu()) return RopeFunction::apply(x, theta, offset);
+  const int64_t half = x.size(3) / 2;
+  const auto type = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto table = angles(theta, offset, x.size(2), half, type, x.device());
+  const auto low = x.narrow(-1, 0, half), high = x.narrow(-1, half, half);
+  const auto& [cosine, sine] = table;
+  const std::vector<at::Tensor> parts = {low * cosine - high * sine, high * cosine + low * sine};
+  return at::cat(parts, -1).to(x.scalar_type());
+}
+
+}  // namespace oasis
+
+TORCH_LIBRARY_FRAGMENT(oasis, m) {
+  m.def("rope(Tensor x, float theta, int offset=0) -> Tensor", &oasis::rope);
+}

@@ -1,0 +1,19 @@
+// Rotary position embedding (Su et al. 2021) in Hugging Face's rotate-half convention: with
+// half = d/2 and angle φ_i = (offset + t)·theta^(−2i/d),
+//   y_i        = x_i cos φ_i − x_{i+half} sin φ_i
+//   y_{i+half} = x_{i+half} cos φ_i + x_i sin φ_i
+//
+// Operator: oasis::rope(Tensor x, float theta, int offset=0) -> Tensor
+// x [B, H, T, d], d even, any strides with unit stride in d; the result keeps x's strides. Angles
+// are computed in float64 and rounded once. Differentiable in x (the inverse rotation).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace oasis {
+
+at::Tensor rope(const at::Tensor& x, double theta, int64_t offset = 0);
+
+}  // namespace oasis

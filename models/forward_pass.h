@@ -1,0 +1,77 @@
+// One forward pass of a decoder over one batch. Internal to models/.
+//
+// A key-value cache belongs between RoPE and the attention operator, in `attend`: RoPE and the
+// operator's causal mask already take an offset between keys and queries. Depth routing is
+// position by position and needs no cache.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/depth_route/depth_history.h"
+#include "models/decoder.h"
+#include "models/forward_observer.h"
+
+namespace oasis {
+
+class ForwardPass {
+ public:
+  ForwardPass(const Decoder& model, const at::Tensor& tokens, ForwardObserver* observer);
+
+  at::Tensor run();  // the final norm's output [B, T, D]
+
+ private:
+  struct AttentionOutput {
+    at::Tensor value;  // [B, T, D] after o_proj
+    at::Tensor psi;    // [B·T] branch null, undefined where the normalizer has none
+  };
+
+  at::Tensor run_residual(at::Tensor h);
+  at::Tensor run_projected(const at::Tensor& embedding);
+  at::Tensor run_pseudo_query(const at::Tensor& embedding);
+
+  AttentionOutput attention(int64_t layer, const at::Tensor& x);  // norm1, attention, o_proj
+  at::Tensor mlp(int64_t layer, const at::Tensor& x);             // norm2, SwiGLU
+  // [B, H, T, d] and null posterior [B, H, T]
+  std::pair<at::Tensor, at::Tensor> attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                                           const at::Tensor& v);
+
+  at::Tensor linear(const at::Tensor& x, const Linear& weights, const std::string& name);
+  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const std::string& name,
+                  bool is_site);
+  at::Tensor point(const std::string& name, const at::Tensor& value);
+  void site(const std::string& name, const at::Tensor& value);
+
+  // A router over history slots; `slot` −1 leaves the result outside the history.
+  at::Tensor route(const Router& router, const std::string& name, const std::string& label,
+                   int64_t slot, const std::vector<int64_t>& sources);
+  at::Tensor route_with_points(const Router& router, const std::string& name, int64_t slot,
+                               const std::vector<int64_t>& sources, at::Tensor& weights);
+  void append(int64_t slot, const at::Tensor& value, int64_t layer, const at::Tensor& psi);
+  void append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b, int64_t layer,
+                  const at::Tensor& psi);
+  at::Tensor recency(const Router& router, int64_t sources);  // [n]
+  at::Tensor nulls(const std::vector<int64_t>& sources);      // [n, M] or undefined
+  at::Tensor beta(const Router& router);                      // [1] or undefined
+  at::Tensor sequences(const at::Tensor& rows) const;         // [M, …] as [B, T, …]
+
+  const Decoder& model_;
+  const ModelConfig& config_;
+  at::Tensor tokens_;
+  ForwardObserver* observer_;
+  int64_t batch_, length_;
+  bool explicit_points_;
+
+  // Depth history: values by slot, with the layer and the branch null each belongs to.
+  std::unique_ptr<DepthHistory> history_;
+  std::vector<at::Tensor> values_;  // [M, D], part of the autograd graph
+  std::vector<at::Tensor> psi_;     // [M] or undefined
+  std::vector<int64_t> owner_;      // layer, −1 for the embedding
+};
+
+}  // namespace oasis

@@ -1,0 +1,240 @@
+// The routed forms of the forward pass: projected, pseudo-query and block (DESIGN.md, section 2).
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/clamp.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/softplus.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "kernels/depth_route/depth_route.h"
+#include "models/forward_pass.h"
+
+namespace oasis {
+
+// β = min(softplus(β_raw), kLargestBeta)
+constexpr double kLargestBeta = 10.0;
+
+void ForwardPass::append(int64_t slot, const at::Tensor& value, int64_t layer,
+                         const at::Tensor& psi) {
+  const auto index = static_cast<size_t>(slot);
+  values_[index] = history_->append(slot, value.reshape({batch_ * length_, -1}));
+  owner_[index] = layer;
+  psi_[index] = psi;
+}
+
+void ForwardPass::append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b, int64_t layer,
+                             const at::Tensor& psi) {
+  const auto index = static_cast<size_t>(slot);
+  const int64_t rows = batch_ * length_;
+  values_[index] = history_->append_sum(slot, a.reshape({rows, -1}), b.reshape({rows, -1}));
+  owner_[index] = layer;
+  psi_[index] = psi;
+}
+
+at::Tensor ForwardPass::beta(const Router& router) {
+  switch (config_.method.coupling.kind) {
+    case Coupling::Kind::kNone:
+      return {};
+    case Coupling::Kind::kLearned:
+      return at::clamp(at::softplus(router.beta_raw), std::nullopt, kLargestBeta);
+    case Coupling::Kind::kFixed:
+      return at::full({1}, config_.method.coupling.beta, model_.final_norm().options());
+  }
+  return {};
+}
+
+at::Tensor ForwardPass::nulls(const std::vector<int64_t>& sources) {
+  if (config_.method.coupling.kind == Coupling::Kind::kNone) return {};
+  at::Tensor zero;
+  std::vector<at::Tensor> rows;
+  for (const auto slot : sources) {
+    const auto& psi = psi_[static_cast<size_t>(slot)];
+    if (psi.defined()) {
+      rows.push_back(psi);
+    } else {
+      if (!zero.defined()) zero = at::zeros({batch_ * length_}, values_.front().options());
+      rows.push_back(zero);
+    }
+  }
+  return at::stack(rows);
+}
+
+at::Tensor ForwardPass::recency(const Router& router, int64_t sources) {
+  const int64_t newest = sources - 1;
+  auto steps = at::arange(sources, router.recency_bias.options().requires_grad(false));
+  if (config_.method.recency == Recency::kAbsolute) {
+    steps = steps - static_cast<double>(newest - 1);
+  } else if (newest > 0) {
+    steps = steps / static_cast<double>(newest);
+  }
+  return router.recency_bias * steps;
+}
+
+at::Tensor ForwardPass::route(const Router& router, const std::string& name,
+                              const std::string& label, int64_t slot,
+                              const std::vector<int64_t>& sources) {
+  const auto& method = config_.method;
+  at::Tensor routed, weights;
+  if (explicit_points_ && method.routing == Routing::kProjected) {
+    routed = route_with_points(router, name, slot, sources, weights);
+  } else {
+    DepthRouteInputs inputs;
+    DepthRouteOptions options;
+    options.normalizer = *method.depth;
+    if (method.routing == Routing::kProjected) {
+      const auto& newest = values_[static_cast<size_t>(sources.back())];
+      inputs.direction = at::matmul(at::linear(newest, router.q_proj), router.k_proj);
+      inputs.logit_bias = recency(router, static_cast<int64_t>(sources.size()));
+      options.scale = 1.0 / std::sqrt(static_cast<double>(method.router_size));
+    } else {
+      inputs.direction = (router.query * router.key_norm).unsqueeze(0);
+      options.normalize_keys = true;
+      options.eps = config_.rms_norm_eps;
+    }
+    inputs.nulls = nulls(sources);
+    inputs.beta = beta(router);
+    std::tie(routed, weights) = slot >= 0 ? history_->route_append(slot, sources, inputs, options)
+                                          : history_->route(sources, inputs, options);
+  }
+  if (observer_ != nullptr) {
+    std::vector<int64_t> owners;
+    for (const auto s : sources) owners.push_back(owner_[static_cast<size_t>(s)]);
+    observer_->depth_weights(label, sequences(weights), owners);
+  }
+  return routed;
+}
+
+// The quantized path: keys are materialised, because they are quantized (one quantizer over the
+// stacked keys).
+at::Tensor ForwardPass::route_with_points(const Router& router, const std::string& name,
+                                          int64_t slot, const std::vector<int64_t>& sources,
+                                          at::Tensor& weights) {
+  std::vector<at::Tensor> values, keys;
+  for (const auto s : sources) {
+    values.push_back(values_[static_cast<size_t>(s)]);
+    keys.push_back(at::linear(values.back(), router.k_proj));
+  }
+  const auto q = point(name + ".q_proj", at::linear(values.back(), router.q_proj));
+  const auto k = point(name + ".k_proj", at::stack(keys, 1));  // [M, n, A]
+  auto logits = at::matmul(k, q.unsqueeze(-1)).squeeze(-1) /
+                std::sqrt(static_cast<double>(config_.method.router_size));
+  logits = logits + recency(router, static_cast<int64_t>(sources.size()));
+  if (const auto psi = nulls(sources); psi.defined()) {
+    const auto by_row = psi.t();
+    logits = logits - beta(router) * (by_row - by_row.mean(-1, /*keepdim=*/true));
+  }
+  weights = std::get<0>(
+      normalize(at::clamp(logits, -kDepthLogitClamp, kDepthLogitClamp), *config_.method.depth));
+  auto routed = values[0] * weights.select(1, 0).unsqueeze(1);
+  for (size_t i = 1; i < values.size(); ++i) {
+    routed = routed + values[i] * weights.select(1, static_cast<int64_t>(i)).unsqueeze(1);
+  }
+  return slot >= 0 ? history_->append(slot, routed) : routed;
+}
+
+at::Tensor ForwardPass::run_projected(const at::Tensor& embedding) {
+  const int64_t L = config_.num_hidden_layers;
+  // With gradients every c and e stays in a slot of its own; without, two slots serve all layers.
+  const bool keep = at::GradMode::is_enabled();
+  const auto state_slot = [&](int64_t i) { return keep ? 3 * i : i; };
+  const auto c_slot = [&](int64_t i) { return keep ? 3 * i + 1 : L + 1; };
+  const auto e_slot = [&](int64_t i) { return keep ? 3 * i + 2 : L + 2; };
+  const int64_t slots = keep ? 3 * L + 1 : L + 3;
+  history_ = std::make_unique<DepthHistory>(slots, batch_ * length_, config_.hidden_size,
+                                            embedding.options().requires_grad(false));
+  values_.assign(static_cast<size_t>(slots), {});
+  psi_.assign(static_cast<size_t>(slots), {});
+  owner_.assign(static_cast<size_t>(slots), -1);
+
+  append(state_slot(0), embedding, -1, {});
+  std::vector<int64_t> states = {state_slot(0)};
+  at::Tensor h = values_[0];
+  for (int64_t i = 0; i < L; ++i) {
+    const auto name = fmt::format("model.layers.{}", i);
+    const auto& layer = model_.layers()[static_cast<size_t>(i)];
+    const auto attn = attention(i, h);
+    append_sum(c_slot(i), h, attn.value, i, attn.psi);
+    auto sources = states;
+    sources.push_back(c_slot(i));
+    const auto after_attention =
+        point(name + ".attn_res_sa",
+              route(layer.router_sa, name + ".attn_res_sa", fmt::format("{}.sa", i), -1, sources));
+    append_sum(e_slot(i), after_attention, mlp(i, after_attention), i, attn.psi);
+    sources.push_back(e_slot(i));
+    const int64_t next = state_slot(i + 1);
+    const auto state =
+        route(layer.router_mlp, name + ".attn_res_mlp", fmt::format("{}.mlp", i), next, sources);
+    values_[static_cast<size_t>(next)] = state;
+    psi_[static_cast<size_t>(next)] = attn.psi;
+    owner_[static_cast<size_t>(next)] = i;
+    states.push_back(next);
+    // The history keeps the state from before its quantizer; what follows reads the quantized one.
+    h = point(name + ".attn_res_mlp", state);
+    site(name, h);
+  }
+  return h;
+}
+
+// Pseudo-query routing is block routing with runs of one output.
+at::Tensor ForwardPass::run_pseudo_query(const at::Tensor& embedding) {
+  const int64_t L = config_.num_hidden_layers;
+  const int64_t outputs = 2 * L;
+  const int64_t run =
+      config_.method.routing == Routing::kBlock ? outputs / config_.method.block_count : 1;
+  const int64_t slots = outputs + 1;  // the embedding, then the running sum after each output
+  history_ = std::make_unique<DepthHistory>(slots, batch_ * length_, config_.hidden_size,
+                                            embedding.options().requires_grad(false));
+  values_.assign(static_cast<size_t>(slots), {});
+  psi_.assign(static_cast<size_t>(slots), {});
+  owner_.assign(static_cast<size_t>(slots), -1);
+
+  append(0, embedding, -1, {});
+  std::vector<int64_t> complete = {0};
+  at::Tensor psi_sum;
+  int64_t in_run = 0;  // outputs in the run in progress
+  int64_t written = 0;
+  const auto sources = [&] {
+    auto list = complete;
+    if (in_run > 0) list.push_back(written);
+    return list;
+  };
+  const auto add_output = [&](const at::Tensor& value, int64_t layer, const at::Tensor& psi) {
+    ++written;
+    ++in_run;
+    if (psi.defined()) psi_sum = in_run == 1 ? psi : psi_sum + psi;
+    const auto mean = psi.defined() ? psi_sum / static_cast<double>(in_run) : at::Tensor();
+    if (in_run == 1) {
+      append(written, value, layer, mean);
+    } else {
+      append_sum(written, values_[static_cast<size_t>(written - 1)], value, layer, mean);
+    }
+    if (in_run == run) {
+      complete.push_back(written);
+      in_run = 0;
+    }
+  };
+  for (int64_t i = 0; i < L; ++i) {
+    const auto name = fmt::format("model.layers.{}", i);
+    const auto& layer = model_.layers()[static_cast<size_t>(i)];
+    const auto before_attention = point(
+        name + ".attn_res_sa",
+        route(layer.router_sa, name + ".attn_res_sa", fmt::format("{}.sa", i), -1, sources()));
+    const auto attn = attention(i, before_attention);
+    add_output(attn.value, i, attn.psi);
+    const auto before_mlp = point(
+        name + ".attn_res_mlp",
+        route(layer.router_mlp, name + ".attn_res_mlp", fmt::format("{}.mlp", i), -1, sources()));
+    site(name, before_mlp);
+    add_output(mlp(i, before_mlp), i, attn.psi);
+  }
+  return route(model_.final_router(), "model.final_res", "final", -1, sources());
+}
+
+}  // namespace oasis

@@ -1,0 +1,68 @@
+// Simulated post-training quantization (PROTOCOLS.md, Quantization): per-tensor symmetric weights,
+// static asymmetric activations with running percentile ranges, at two sets of points.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "models/decoder.h"
+#include "models/forward_observer.h"
+
+namespace oasis {
+
+enum class QuantizationPoints { kPublished, kAllInputs };
+
+QuantizationPoints parse_quantization_points(std::string_view name);  // Error (bad input)
+std::string_view quantization_points_name(QuantizationPoints points);
+
+struct QuantizationOptions {
+  int weight_bits = 8;      // 2 to 16
+  int activation_bits = 8;  // 2 to 16
+  QuantizationPoints points = QuantizationPoints::kPublished;
+  double momentum = 0.9;    // of the running range: new = momentum·old + (1 − momentum)·batch
+  double percentile = 99.999;  // upper; the lower is 100 − percentile
+
+  void validate() const;  // Error (bad input)
+};
+
+// Whether a point (named as in PROTOCOLS.md) belongs to the set.
+bool is_quantization_point(const std::string& name, QuantizationPoints points);
+
+// A model with quantized weights and, once calibrated, quantized activations. Use it like this:
+//   QuantizedModel q(model, options);
+//   for (batch : calibration) q.calibrate(batch);    // int64 [B, T]
+//   q.model().loss(tokens, &q.observer());
+class QuantizedModel {
+ public:
+  QuantizedModel(const Decoder& model, const QuantizationOptions& options);
+
+  // One batch through the model: every quantizer updates its range and passes on quantized values.
+  void calibrate(const at::Tensor& tokens);
+
+  const Decoder& model() const { return model_; }
+  // Quantizes every point of the set with its fixed range. Throws Error (failed) before calibration.
+  ForwardObserver& observer();
+
+  // Point name -> (lo, hi), the running range itself.
+  const std::map<std::string, std::pair<double, double>>& ranges() const { return ranges_; }
+
+  // An observer that quantizes and hands everything on to another one.
+  void set_recorder(ForwardObserver* recorder) { recorder_ = recorder; }
+
+ private:
+  class Quantizer;
+  Decoder model_;
+  QuantizationOptions options_;
+  std::map<std::string, std::pair<double, double>> ranges_;
+  bool calibrating_ = false;
+  ForwardObserver* recorder_ = nullptr;
+  std::shared_ptr<Quantizer> quantizer_;
+};
+
+}  // namespace oasis
