@@ -1,6 +1,7 @@
 // A prepared statement whose values are bound in one call, by type.
 #pragma once
 
+#include <SQLiteCpp/Column.h>
 #include <SQLiteCpp/Statement.h>
 
 #include <cstdint>

@@ -42,7 +42,7 @@ CREATE VIEW cell_states AS
   -- one row for each cell: the worst state among its stages, and the reason when it failed
   SELECT s.id AS suite_id, s.name AS suite, c.id AS cell_id, c.dataset AS trained_on, c.model,
          c.label AS method, c.seed,
-         CASE WHEN count(t.id) = 0 THEN 'not planned'
+         CASE WHEN count(t.id) = 0 THEN 'not run'
               WHEN sum(t.state = 'failed') > 0 THEN 'failed'
               WHEN sum(t.state = 'running') > 0 THEN 'running'
               WHEN sum(t.state = 'stopped') > 0 THEN 'stopped'
@@ -112,8 +112,14 @@ CREATE VIEW table_perplexity AS
 CREATE VIEW table_quantization AS
   -- perplexity at full precision (precision 'full') and under each quantization setting
   SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.precision,
-         m.weight_bits, m.activation_bits, m.points, m.quantizer, m.metric, m.unit, m.mean, m.sd,
-         m.lowest, m.highest, m.seeds, m.n, m.reason,
+         m.weight_bits, m.activation_bits, m.points, m.quantizer,
+         CASE m.precision WHEN 'full' THEN 'full precision'
+              ELSE m.precision || ' ' || m.points ||
+                   CASE m.quantizer WHEN '' THEN '' ELSE ', ' || m.quantizer END
+         END AS setting,
+         -- full precision first, then fewer and fewer bits
+         ifnull((100 - m.weight_bits) * 100 + 100 - m.activation_bits, 0) AS setting_order,
+         m.metric, m.unit, m.mean, m.sd, m.lowest, m.highest, m.seeds, m.n, m.reason,
          m.mean / nullif(f.mean, 0) AS ratio_to_full,
          100 * (m.mean / nullif(b.mean, 0) - 1) AS percent_vs_attnres,
          k.seeds_massive, k.seeds_counted,
@@ -184,7 +190,8 @@ CREATE VIEW table_depth AS
              PARTITION BY suite_id, trained_on, model, evaluated_on, method, layer, part, share,
                           unit) AS mean
     FROM summed)
-  SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part, share, unit, mean,
+  SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part,
+         share, unit, mean,
          CASE WHEN count(value) > 1
               THEN sqrt(sum((value - mean) * (value - mean)) / (count(value) - 1)) END AS sd,
          count(value) AS seeds, min(n) AS n
@@ -194,7 +201,7 @@ CREATE VIEW table_depth AS
 CREATE VIEW table_training AS
   -- one row for each training of each cell
   SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
-         c.seed, t.kind, t.state, last.step AS steps, last.tokens,
+         c.seed, t.id AS stage_id, t.kind, t.state, last.step AS steps, last.tokens,
          last.loss AS final_loss,  -- nat per token, mean over the last tenth of the recorded steps
          last.averaged AS n, last.tokens / (last.step * last.seconds_per_step) AS tokens_per_second,
          t.seconds, t.device, t.dtype, r.source_revision, r.source_dirty, t.error

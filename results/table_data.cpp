@@ -1,0 +1,156 @@
+#include "results/table_data.h"
+
+#include <fmt/format.h>
+
+#include "results/sqlite_error.h"
+#include "results/statement.h"
+#include "support/error.h"
+#include "support/text.h"
+
+namespace oasis {
+namespace {
+
+std::optional<double> optional_real(Statement& query, int column) {
+  if (query.is_null(column)) return std::nullopt;
+  return query.real(column);
+}
+
+std::optional<std::int64_t> optional_integer(Statement& query, int column) {
+  if (query.is_null(column)) return std::nullopt;
+  return query.integer(column);
+}
+
+// Every figure query gives the same columns, in the order of this reader.
+Figures read_figures(const Store& store, std::int64_t suite_id, const char* sql) {
+  return guarded(store.path(), store.database(), [&] {
+    Statement query(store.database(), sql);
+    query.bind_all(suite_id);
+    Figures figures;
+    while (query.step()) {
+      FigureKey key{query.text(0), query.text(1), query.text(2),
+                    query.text(3), query.text(4), query.text(5)};
+      figures[key] = {.mean = query.real(6),
+                      .deviation = optional_real(query, 7),
+                      .seeds = query.integer(8),
+                      .n = query.integer(9),
+                      .has_value = !query.is_null(6),
+                      .best = query.integer(10) != 0,
+                      .unit = query.text(11),
+                      .reason = query.text(12),
+                      .percent_vs_attnres = optional_real(query, 13),
+                      .ratio_to_full = optional_real(query, 14),
+                      .seeds_massive = optional_integer(query, 15),
+                      .seeds_counted = optional_integer(query, 16)};
+    }
+    return figures;
+  });
+}
+
+}  // namespace
+
+std::string without_order(const std::string& sorted) {
+  return sorted.substr(sorted.find('|') + 1);  // all of it when there is no order
+}
+
+std::vector<SuiteInfo> newest_suites(const Store& store, const std::string& name) {
+  return guarded(store.path(), store.database(), [&] {
+    Statement query(store.database(),
+                    "SELECT suite_id, suite, suite_hash, source_revisions, devices"
+                    " FROM suite_provenance WHERE newest ORDER BY suite_id");
+    std::vector<SuiteInfo> suites;
+    std::vector<std::string> names;
+    while (query.step()) {
+      names.push_back(query.text(1));
+      if (!name.empty() && query.text(1) != name) continue;
+      suites.push_back(
+          {query.integer(0), query.text(1), query.text(2), query.text(3), query.text(4)});
+    }
+    if (names.empty()) {
+      throw bad_input("{}: holds no suite yet; run one with oasis reproduce",
+                      store.path().string());
+    }
+    if (suites.empty()) {
+      throw bad_input("{}: no suite '{}' in it{}", store.path().string(), name,
+                      suggestion(name, names));
+    }
+    return suites;
+  });
+}
+
+std::string Group::missing() const {
+  if (failed > 0) return "failed";
+  if (running > 0) return "running";
+  if (stopped > 0) return "stopped";
+  if (not_run > 0) return "not run";
+  return done == planned ? "–" : "unfinished";
+}
+
+std::string Group::seeds(std::int64_t with_figure) const {
+  return with_figure == planned ? std::to_string(planned)
+                                : fmt::format("{} of {}", with_figure, planned);
+}
+
+std::vector<Group> groups_of(const Store& store, std::int64_t suite_id) {
+  return guarded(store.path(), store.database(), [&] {
+    Statement query(store.database(),
+                    "SELECT trained_on, model, method, seeds_planned, seeds_done, seeds_failed,"
+                    " seeds_running, seeds_stopped, seeds_not_run, reason FROM group_states"
+                    " WHERE suite_id = ? ORDER BY first_cell");
+    query.bind_all(suite_id);
+    std::vector<Group> groups;
+    while (query.step()) {
+      groups.push_back({.trained_on = query.text(0),
+                        .model = query.text(1),
+                        .method = query.text(2),
+                        .planned = query.integer(3),
+                        .done = query.integer(4),
+                        .failed = query.integer(5),
+                        .running = query.integer(6),
+                        .stopped = query.integer(7),
+                        .not_run = query.integer(8),
+                        .reason = query.text(9)});
+    }
+    return groups;
+  });
+}
+
+Figures outlier_figures(const Store& store, std::int64_t suite_id) {
+  return read_figures(store, suite_id,
+                      "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
+                      " n, best, unit, reason, percent_vs_attnres, NULL, seeds_massive,"
+                      " seeds_counted FROM table_outliers WHERE suite_id = ?");
+}
+
+Figures perplexity_figures(const Store& store, std::int64_t suite_id) {
+  return read_figures(store, suite_id,
+                      "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
+                      " n, best, unit, reason, NULL, NULL, NULL, NULL FROM table_perplexity"
+                      " WHERE suite_id = ?");
+}
+
+Figures quantization_figures(const Store& store, std::int64_t suite_id) {
+  return read_figures(store, suite_id,
+                      "SELECT trained_on, model, evaluated_on, method, '',"
+                      " printf('%05d|', setting_order) || setting, mean, sd, seeds, n, best, unit,"
+                      " reason, percent_vs_attnres, ratio_to_full, seeds_massive, seeds_counted"
+                      " FROM table_quantization WHERE suite_id = ?");
+}
+
+Figures sink_figures(const Store& store, std::int64_t suite_id) {
+  return read_figures(store, suite_id,
+                      "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
+                      " n, 0, unit, reason, NULL, NULL, NULL, NULL FROM table_sinks"
+                      " WHERE suite_id = ?");
+}
+
+Figures depth_figures(const Store& store, std::int64_t suite_id) {
+  return read_figures(
+      store, suite_id,
+      "SELECT trained_on, model, evaluated_on, method,"
+      " CASE WHEN layer IS NULL THEN '99999|final'"
+      " ELSE printf('%05d|layer %d %s', layer, layer, part) END,"
+      " share, mean, sd, seeds, n, 0, unit, '', NULL, NULL, NULL, NULL FROM table_depth"
+      " WHERE suite_id = ?");
+}
+
+}  // namespace oasis

@@ -1,0 +1,341 @@
+#include "results/table_sections.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "results/statement.h"
+#include "results/table_layout.h"
+#include "support/text.h"
+
+namespace oasis {
+namespace {
+
+using Shows = FigureColumn::Shows;
+
+struct Labelled {
+  const char* name;
+  const char* label;
+};
+
+// As PROTOCOLS.md names them; what is not listed comes after, under its own name.
+constexpr Labelled kOutliers[] = {{"max_inf_norm/seq", "max inf norm"},
+                                  {"avg_kurtosis/seq", "avg kurtosis"},
+                                  {"max_inf_norm/seq/mlp", "max inf norm, MLP"},
+                                  {"max_inf_norm/seq/layer", "max inf norm, layers"}};
+constexpr Labelled kPerplexities[] = {{"perplexity", "perplexity"}, {"bits_per_byte", "bits/byte"}};
+constexpr Labelled kSinks[] = {
+    {"first_token_mass", "first-token mass"},
+    {"first_token_mass/without_first", "first-token mass, query 0 left out"},
+    {"first_token_mass/renormalized", "first-token mass / (1 − ρ)"},
+    {"sink_rate", "sink rate, ε = 0.3"},
+    {"null_posterior", "null posterior ρ"},
+    {"attention_entropy", "attention entropy"},
+    {"attention_max", "largest probability"},
+    {"massive_activations", "massive activations"},
+    {"d4_leakage", "D.4 leakage L"},
+    {"d4_concentration", "D.4 concentration C"},
+    {"d4_negative_entropy", "D.4 negative entropy E"},
+    {"depth_null_mass", "depth null mass"}};
+constexpr Labelled kShares[] = {{"null", "null mass"},
+                                {"embedding", "weight on the embedding"},
+                                {"newest", "weight on the newest source"},
+                                {"between", "weight on all sources between"}};
+
+using Distinct = std::set<std::string>;
+
+Distinct values_of(const Figures& figures, std::string FigureKey::*member, const Group& like,
+                   const std::string* evaluated_on = nullptr) {
+  Distinct values;
+  for (const auto& [key, figure] : figures) {
+    const bool fits = key.trained_on == like.trained_on && key.model == like.model &&
+                      (evaluated_on == nullptr || key.evaluated_on == *evaluated_on);
+    if (fits) values.insert(key.*member);
+  }
+  return values;
+}
+
+// The groups of each training set and model, in the suite's order.
+std::vector<std::vector<Group>> by_training_set_and_model(const std::vector<Group>& groups) {
+  std::vector<std::vector<Group>> parts;
+  for (const auto& group : groups) {
+    const auto same = std::find_if(parts.begin(), parts.end(), [&](const auto& part) {
+      return part[0].trained_on == group.trained_on && part[0].model == group.model;
+    });
+    if (same == parts.end()) {
+      parts.push_back({group});
+    } else {
+      same->push_back(group);
+    }
+  }
+  return parts;
+}
+
+std::string part_heading(const Group& group, const std::string& evaluated_on) {
+  std::string text = fmt::format("Model {} trained on {}", markdown_cell(group.model),
+                                 markdown_cell(group.trained_on));
+  if (!evaluated_on.empty()) text += ", evaluated on " + markdown_cell(evaluated_on);
+  return text;
+}
+
+std::string section(const std::string& heading, const std::string& n, const TextTable& table,
+                    const Notes& notes) {
+  std::string text =
+      fmt::format("**{}**{}\n\n{}", heading, n.empty() ? "" : " · " + n, to_markdown(table));
+  if (const std::string remarks = notes.text(); !remarks.empty()) text += "\n" + remarks;
+  return text + "\n";
+}
+
+// Where no method has a figure: the state of each, so that nothing goes missing silently.
+std::string states_only(const std::vector<Group>& part) {
+  Notes notes;
+  TextTable table{{{"Method", false}, {"state", false}, {"seeds", true}}, {}};
+  for (const auto& group : part) {
+    std::string state = group.missing();
+    if (state == "–") state = "not measured";
+    if (state == "failed") state += notes.mark(fmt::format("{}: {}", group.method, group.reason));
+    table.rows.push_back({markdown_cell(group.method), state, group.seeds(0)});
+  }
+  return section(part_heading(part[0], ""), "", table, notes);
+}
+
+using Columns = std::vector<FigureColumn>;
+using ColumnMaker = Columns (*)(const Distinct& names, const std::string& evaluated_on);
+
+// Methods as rows, one table for each data set evaluated.
+std::string rows_per_evaluation(const TableScope& scope, const Figures& figures,
+                                ColumnMaker columns) {
+  std::string text;
+  for (const auto& part : by_training_set_and_model(scope.groups)) {
+    bool any = false;
+    for (const auto& evaluated : values_of(figures, &FigureKey::evaluated_on, part[0])) {
+      const auto names = values_of(figures, &FigureKey::column, part[0], &evaluated);
+      const Columns shown = columns(names, evaluated);
+      if (shown.empty()) continue;
+      Notes notes;
+      std::string n;
+      const auto table = methods_as_rows(part, figures, shown, notes, n);
+      text += section(part_heading(part[0], evaluated), n, table, notes);
+      any = true;
+    }
+    if (!any) text += states_only(part);
+  }
+  return text;
+}
+
+std::string or_dash(Statement& query, int column, std::string (*format)(double)) {
+  return query.is_null(column) ? "–" : format(query.real(column));
+}
+
+std::string whole(double value) {
+  return format_count(static_cast<std::int64_t>(value));
+}
+
+}  // namespace
+
+std::string outliers_section(const TableScope& scope) {
+  return rows_per_evaluation(
+      scope, outlier_figures(scope.store, scope.suite.id),
+      [](const Distinct& names, const std::string& evaluated) {
+        Columns columns;
+        for (const auto& [name, label] : kOutliers) {
+          if (!names.contains(name)) continue;
+          columns.push_back({evaluated, name, label, Shows::kMean});
+          const bool headline = columns.size() <= 3;
+          if (headline)
+            columns.push_back({evaluated, name, "vs attnres", Shows::kPercentVsAttnres});
+        }
+        if (!columns.empty() && names.contains("massive_activations")) {
+          columns.push_back({evaluated, "massive_activations", "massive", Shows::kSeedsMassive});
+        }
+        return columns;
+      });
+}
+
+std::string outlier_variants_section(const TableScope& scope) {
+  return rows_per_evaluation(scope, outlier_figures(scope.store, scope.suite.id),
+                             [](const Distinct& names, const std::string& evaluated) {
+                               Columns columns;
+                               for (const auto& name : names) {
+                                 const bool listed = std::any_of(
+                                     std::begin(kOutliers), std::end(kOutliers),
+                                     [&](const Labelled& known) { return name == known.name; });
+                                 if (listed || name == "massive_activations") continue;
+                                 columns.push_back({evaluated, name, name, Shows::kMean});
+                               }
+                               return columns;
+                             });
+}
+
+std::string quantization_section(const TableScope& scope) {
+  return rows_per_evaluation(
+      scope, quantization_figures(scope.store, scope.suite.id),
+      [](const Distinct& names, const std::string& evaluated) {
+        Columns columns;
+        for (const auto& name : names) {
+          const bool full = columns.empty();
+          columns.push_back(
+              {evaluated, name, without_order(name), full ? Shows::kMean : Shows::kMeanAndRatio});
+        }
+        if (!columns.empty()) {
+          columns.push_back({evaluated, columns[0].column, "massive", Shows::kSeedsMassive});
+        }
+        return columns;
+      });
+}
+
+// Perplexities of all evaluated data sets stand side by side.
+std::string perplexity_section(const TableScope& scope) {
+  const auto figures = perplexity_figures(scope.store, scope.suite.id);
+  std::string text;
+  for (const auto& part : by_training_set_and_model(scope.groups)) {
+    Columns columns;
+    for (const auto& evaluated : values_of(figures, &FigureKey::evaluated_on, part[0])) {
+      const auto names = values_of(figures, &FigureKey::column, part[0], &evaluated);
+      for (const auto& [name, label] : kPerplexities) {
+        if (!names.contains(name)) continue;
+        columns.push_back(
+            {evaluated, name, fmt::format("{} {}", markdown_cell(evaluated), label), Shows::kMean});
+      }
+    }
+    if (columns.empty()) {
+      text += states_only(part);
+      continue;
+    }
+    Notes notes;
+    std::string n;
+    const auto table = methods_as_rows(part, figures, columns, notes, n);
+    text += section(part_heading(part[0], ""), n, table, notes);
+  }
+  return text;
+}
+
+std::string sinks_section(const TableScope& scope) {
+  const auto figures = sink_figures(scope.store, scope.suite.id);
+  std::string text;
+  for (const auto& part : by_training_set_and_model(scope.groups)) {
+    const auto evaluations = values_of(figures, &FigureKey::evaluated_on, part[0]);
+    for (const auto& evaluated : evaluations) {
+      auto names = values_of(figures, &FigureKey::column, part[0], &evaluated);
+      std::vector<FigureRow> rows;
+      for (const auto& [name, label] : kSinks) {
+        if (names.erase(name) > 0) rows.push_back({"", name, label});
+      }
+      for (const auto& name : names) rows.push_back({"", name, name});
+      Notes notes;
+      const auto table = methods_as_columns(part, figures, evaluated, rows, "Quantity", notes);
+      text += section(part_heading(part[0], evaluated), "", table, notes);
+    }
+    if (evaluations.empty()) text += states_only(part);
+  }
+  return text;
+}
+
+std::string depth_section(const TableScope& scope) {
+  const auto figures = depth_figures(scope.store, scope.suite.id);
+  std::string text;
+  for (const auto& part : by_training_set_and_model(scope.groups)) {
+    const auto evaluations = values_of(figures, &FigureKey::evaluated_on, part[0]);
+    for (const auto& evaluated : evaluations) {
+      const auto routers = values_of(figures, &FigureKey::row, part[0], &evaluated);
+      const auto shares = values_of(figures, &FigureKey::column, part[0], &evaluated);
+      for (const auto& [share, label] : kShares) {
+        if (!shares.contains(share)) continue;
+        std::vector<FigureRow> rows;
+        for (const auto& router : routers) rows.push_back({router, share, without_order(router)});
+        Notes notes;
+        const auto table = methods_as_columns(part, figures, evaluated, rows, "Router", notes);
+        text += section(fmt::format("{}: {}", part_heading(part[0], evaluated), label), "", table,
+                        notes);
+      }
+    }
+    if (evaluations.empty()) text += states_only(part);
+  }
+  return text;
+}
+
+std::string training_section(const TableScope& scope) {
+  Statement query(
+      scope.store.database(),
+      "SELECT method, trained_on, model, seed, kind, state, steps, tokens, final_loss, n,"
+      " tokens_per_second, seconds, device, dtype FROM table_training"
+      " WHERE suite_id = ? ORDER BY trained_on, model, stage_id");
+  query.bind_all(scope.suite.id);
+  TextTable table{{{"Method", false},
+                   {"trained on", false},
+                   {"model", false},
+                   {"seed", true},
+                   {"stage", false},
+                   {"state", false},
+                   {"steps", true},
+                   {"tokens", true},
+                   {"final loss (nat/token)", true},
+                   {"n (steps)", true},
+                   {"token/s", true},
+                   {"time", true},
+                   {"device", false}},
+                  {}};
+  while (query.step()) {
+    table.rows.push_back({markdown_cell(query.text(0)), markdown_cell(query.text(1)),
+                          markdown_cell(query.text(2)), query.text(3), markdown_cell(query.text(4)),
+                          query.text(5), or_dash(query, 6, whole), or_dash(query, 7, whole),
+                          or_dash(query, 8, format_figure), or_dash(query, 9, whole),
+                          or_dash(query, 10, format_figure), human_duration(query.real(11)),
+                          markdown_cell(query.text(12) + " " + query.text(13))});
+  }
+  return table.rows.empty() ? "No training is planned.\n\n" : to_markdown(table) + "\n";
+}
+
+std::string failures_section(const TableScope& scope) {
+  Statement query(
+      scope.store.database(),
+      "SELECT method, trained_on, model, seed, kind, evaluated_on, precision, state, step,"
+      " reason, last_checkpoint FROM table_failures WHERE suite_id = ?"
+      " ORDER BY trained_on, model, method, seed, kind, evaluated_on, precision");
+  query.bind_all(scope.suite.id);
+  TextTable table{{{"Method", false},
+                   {"trained on", false},
+                   {"model", false},
+                   {"seed", true},
+                   {"stage", false},
+                   {"state", false},
+                   {"step", true},
+                   {"reason", false},
+                   {"last checkpoint", false}},
+                  {}};
+  while (query.step()) {
+    std::string stage = query.text(4);
+    if (!query.text(5).empty()) stage += " " + query.text(5);
+    if (query.text(6) != "full") stage += " " + query.text(6);
+    table.rows.push_back({markdown_cell(query.text(0)), markdown_cell(query.text(1)),
+                          markdown_cell(query.text(2)), query.text(3), markdown_cell(stage),
+                          query.text(7), or_dash(query, 8, whole), markdown_cell(query.text(9)),
+                          query.is_null(10) ? "–" : markdown_cell(query.text(10))});
+  }
+  return table.rows.empty() ? "No stage failed or was stopped.\n\n" : to_markdown(table) + "\n";
+}
+
+std::string claims_section(const TableScope& scope) {
+  Statement query(scope.store.database(),
+                  "SELECT text, paper, unit, ours, settings, seeds, source FROM claims"
+                  " WHERE suite_id = ? ORDER BY id");
+  query.bind_all(scope.suite.id);
+  TextTable table{{{"Claim", false},
+                   {"paper", true},
+                   {"ours", true},
+                   {"settings", true},
+                   {"seeds each", true},
+                   {"source", false}},
+                  {}};
+  while (query.step()) {
+    const std::string unit = query.text(2);
+    table.rows.push_back(
+        {markdown_cell(query.text(0)), fmt::format("{:+.2f} {}", query.real(1), unit),
+         query.is_null(3) ? "not run" : fmt::format("{:+.2f} {}", query.real(3), unit),
+         query.text(4), query.is_null(5) ? "–" : query.text(5), markdown_cell(query.text(6))});
+  }
+  return to_markdown(table) + "\n";
+}
+
+}  // namespace oasis

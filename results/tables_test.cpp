@@ -1,0 +1,196 @@
+#include "results/tables.h"
+
+#include <gtest/gtest.h>
+
+#include "results/test_support.h"
+
+namespace oasis {
+namespace {
+
+class Tables : public ::testing::Test {
+ protected:
+  std::string render(const TableRequest& request) {
+    const auto store = Store::open(path_, Store::Mode::kReadOnly);
+    return render_tables(store, request);
+  }
+  void write_sample() {
+    auto store = Store::open(path_, Store::Mode::kCreate);
+    write_sample_results(store);
+  }
+
+  TemporaryFolder folder_;
+  std::filesystem::path path_ = folder_ / "r.db";
+};
+
+TEST_F(Tables, PerplexityGolden) {
+  write_sample();
+  EXPECT_EQ(render({.names = {"perplexity"}, .suite = "sample"}),
+            R"(## sample
+
+Suite sample (976cd2d13306) · source 0123456789ab · cpu float32 · database r.db
+
+### Perplexity at full precision
+
+Mean ± sample standard deviation over seeds. Less is better; the least mean is bold, which is no test of significance.
+
+**Model tiny trained on books** · n per seed: wikitext-2 perplexity 4,096; wikitext-2 bits/byte 16,384
+
+| Method    | wikitext-2 perplexity | wikitext-2 bits/byte |  seeds |
+| --------- | --------------------: | -------------------: | -----: |
+| attnres   |       **105.0 ± 7.1** |    **1.641 ± 0.110** |      2 |
+| oasis     |           125.0 ± 7.1 |        1.953 ± 0.110 |      2 |
+| sparsemax |            failed [1] |           failed [1] | 0 of 1 |
+| softmax1  |               not run |              not run | 0 of 1 |
+
+[1] sparsemax: seed 1, pretrain at step 17: the loss is not a number
+
+)");
+}
+
+TEST_F(Tables, OutliersGolden) {
+  write_sample();
+  const std::string text = render({.names = {"outliers"}});
+  EXPECT_NE(
+      text.find(
+          R"(**Model tiny trained on books, evaluated on wikitext-2** · n per seed: max inf norm 8; avg kurtosis 8
+
+| Method    |     max inf norm | vs attnres |     avg kurtosis | vs attnres | massive |  seeds |
+| --------- | ---------------: | ---------: | ---------------: | ---------: | ------: | -----: |
+| attnres   | **52.50 ± 3.54** |          – | **26.25 ± 1.77** |          – |  1 of 2 |      2 |
+| oasis     |     62.50 ± 3.54 |    +19.0 % |     31.25 ± 1.77 |    +19.0 % |  1 of 2 |      2 |
+)"),
+      std::string::npos)
+      << text;
+}
+
+TEST_F(Tables, QuantizationGolden) {
+  write_sample();
+  const std::string text = render({.names = {"quantization"}});
+  EXPECT_NE(text.find(
+                R"(| Method    |  full precision |              W8A8 published | massive |  seeds |
+| --------- | --------------: | --------------------------: | ------: | -----: |
+| attnres   | **105.0 ± 7.1** | **1.05e6 ± 7.1e4** (×10000) |  1 of 2 |      2 |
+| oasis     |     125.0 ± 7.1 |     1.25e6 ± 7.1e4 (×10000) |  1 of 2 |      2 |
+| sparsemax |      failed [1] |                  failed [1] |       – | 0 of 1 |
+| softmax1  |         not run |                     not run |       – | 0 of 1 |
+)"),
+            std::string::npos)
+      << text;
+}
+
+TEST_F(Tables, SinksAndDepthGolden) {
+  write_sample();
+  const std::string text = render({.names = {"sinks", "depth"}});
+  EXPECT_NE(
+      text.find(
+          R"(| Quantity            | attnres, 2 seeds |  oasis, 2 seeds | sparsemax, 0 of 1 seed | softmax1, 0 of 1 seed |   n |
+| ------------------- | ---------------: | --------------: | ---------------------: | --------------------: | --: |
+| first-token mass    |  0.2500 ± 0.0000 | 0.2500 ± 0.0000 |             failed [1] |               not run | 512 |
+)"),
+      std::string::npos)
+      << text;
+  EXPECT_NE(text.find(R"(evaluated on wikitext-2: weight on the embedding**
+
+| Router     | attnres, 2 seeds |  oasis, 2 seeds | sparsemax, 0 of 1 seed | softmax1, 0 of 1 seed |   n |
+| ---------- | ---------------: | --------------: | ---------------------: | --------------------: | --: |
+| layer 0 sa |  0.5000 ± 0.0000 | 0.5000 ± 0.0000 |             failed [1] |               not run | 512 |
+)"),
+            std::string::npos)
+      << text;
+}
+
+TEST_F(Tables, EverythingThatHasContentIsPrinted) {
+  write_sample();
+  const std::string text = render({});
+  for (const char* part :
+       {"### Perplexity at full precision", "### Activation outliers at full precision",
+        "### Perplexity under simulated", "### Attention sinks", "### Depth routing",
+        "### Training", "| sparsemax | books      | tiny  |    1 | pretrain | failed |   17 |",
+        "### The paper's claims", "+12.42 points |  not run"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+  EXPECT_EQ(text.find("other variants"), std::string::npos);  // nothing measured: not printed
+}
+
+TEST_F(Tables, EveryTableAsCsvHoldsItsViewInFullPrecision) {
+  write_sample();
+  for (const auto& table : known_tables()) {
+    const std::string text =
+        render({.names = {table.name}, .suite = "", .format = TableFormat::kCsv});
+    EXPECT_TRUE(text.starts_with("# " + table.description + "\n# Suite sample (")) << text;
+    EXPECT_NE(text.find("\nsuite_id,suite,"), std::string::npos) << text;
+  }
+  const std::string csv =
+      render({.names = {"perplexity"}, .suite = "", .format = TableFormat::kCsv});
+  EXPECT_NE(csv.find("wikitext-2,attnres,perplexity,1,105.0,7.0710678118654755,100.0,110.0,2,4096"),
+            std::string::npos)
+      << csv;
+}
+
+TEST_F(Tables, NothingHidesWhatIsMissingOrDiffers) {
+  {
+    auto store = Store::open(path_, Store::Mode::kCreate);
+    const auto run = store.begin_run({});
+    const auto suite = store.add_suite("odd", "{}");
+    const auto add = [&](const std::string& method, std::int64_t seed, double value,
+                         std::int64_t n) {
+      const auto cell = store.add_cell(sample_cell(suite, method, seed));
+      const auto stage =
+          store.plan_stage(cell, sample_stage(method + std::to_string(seed), "evaluate", "books"));
+      ASSERT_TRUE(store.begin_stage(stage.id, run, "cpu", "float32"));
+      store.finish_stage(
+          stage.id, {.metrics = {{.name = "perplexity", .value = value, .unit = "1", .n = n}}});
+    };
+    add("attnres", 1, 10, 100);
+    add("attnres", 2, NAN, 100);  // one of two seeds has no value
+    add("oasis", 1, 9, 99);       // another n
+    add("softmax1", 1, INFINITY, 100);
+    const auto unplanned = store.add_cell(sample_cell(suite, "prenorm", 1));
+    ASSERT_GT(unplanned, 0);
+    const auto stopped = store.add_cell(sample_cell(suite, "we|ird\n", 1));
+    const auto stage = store.plan_stage(stopped, sample_stage("t", "pretrain"));
+    ASSERT_TRUE(store.begin_stage(stage.id, run, "cpu", "float32"));
+    store.stop_stage(stage.id, 3);
+  }
+  const std::string text = render({.names = {"perplexity", "failures"}});
+  for (const char* row : {
+           "| attnres   |    10.00 (n 100) | 1 of 2 |",
+           "| oasis     | **9.000** (n 99) |      1 |",
+           "| softmax1  |         infinite | 0 of 1 |",
+           "| prenorm   |          not run | 0 of 1 |",
+           "| we\\|ird\\n |          stopped | 0 of 1 |",
+           "stopped by request",
+       }) {
+    EXPECT_NE(text.find(row), std::string::npos) << row << "\n" << text;
+  }
+}
+
+TEST_F(Tables, TheNewestVersionOfASuiteIsShown) {
+  {
+    auto store = Store::open(path_, Store::Mode::kCreate);
+    store.add_cell(sample_cell(store.add_suite("s", R"({"v":1})"), "attnres", 1));
+    store.add_cell(sample_cell(store.add_suite("s", R"({"v":2})"), "oasis", 1));
+  }
+  std::string text = render({.names = {"perplexity"}});
+  EXPECT_EQ(text.find("attnres "), std::string::npos) << text;
+  EXPECT_NE(text.find("| oasis "), std::string::npos) << text;
+  {
+    auto store = Store::open(path_, Store::Mode::kCreate);
+    store.add_suite("s", R"({"v":1})");  // run again: now the newest
+  }
+  text = render({.names = {"perplexity"}});
+  EXPECT_NE(text.find("| attnres "), std::string::npos) << text;
+}
+
+TEST_F(Tables, UnknownNamesAreBadInput) {
+  { Store::open(path_, Store::Mode::kCreate); }
+  expect_error(Error::Kind::kBadInput, {"r.db", "no suite yet"}, [&] { render({}); });
+  write_sample();
+  expect_error(Error::Kind::kBadInput, {"'outlier'", "did you mean 'outliers'"},
+               [&] { render({.names = {"outlier"}}); });
+  expect_error(Error::Kind::kBadInput, {"'sampel'", "did you mean 'sample'"},
+               [&] { render({.names = {}, .suite = "sampel"}); });
+}
+
+}  // namespace
+}  // namespace oasis

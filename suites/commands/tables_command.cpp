@@ -1,0 +1,51 @@
+#include "suites/commands/tables_command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "results/tables.h"
+
+namespace oasis {
+namespace {
+
+struct TablesOptions {
+  std::string database = "oasis.db";
+  std::string format = "markdown";
+  TableRequest request;
+  bool list = false;
+};
+
+void run_tables(TablesOptions options) {
+  if (options.list) {
+    for (const auto& table : known_tables()) {
+      std::cout << fmt::format("{:<17} {}\n", table.name, table.description);
+    }
+    return;
+  }
+  options.request.format = options.format == "csv" ? TableFormat::kCsv : TableFormat::kMarkdown;
+  const auto store = Store::open(options.database, Store::Mode::kReadOnly);
+  std::cout << render_tables(store, options.request) << std::flush;
+}
+
+}  // namespace
+
+void add_tables_command(CLI::App& app) {
+  auto* command = app.add_subcommand("tables", "Print the tables of a results database");
+  auto options = std::make_shared<TablesOptions>();
+  command->add_option("NAME", options->request.names,
+                      "Tables to print; by default every one that has something to show");
+  command->add_option("--db", options->database, "Results database")->capture_default_str();
+  command->add_option("--suite", options->request.suite,
+                      "Suite to show; by default all, the newest version of each");
+  command->add_option("--format", options->format, "markdown or csv")
+      ->check(CLI::IsMember({"markdown", "csv"}))
+      ->capture_default_str();
+  command->add_flag("--list", options->list, "List the tables");
+  command->callback([options] { run_tables(*options); });
+}
+
+}  // namespace oasis
