@@ -24,9 +24,9 @@ at::Tensor fake_quantize(const at::Tensor& x, double lo, double hi, int64_t bits
 // An all-zero weight stays as it is.
 at::Tensor fake_quantize_weight(const at::Tensor& weight, int64_t bits);
 
-// The `lower` and `upper` percentiles (0 to 100) of all values of x, as float64 [2] on x's device:
-// linear interpolation between order statistics, NumPy's default. NaN anywhere gives NaN for both.
-// Not recorded by autograd.
+// The `lower` and `upper` percentiles of all values of x, given as shares (0.99999, not 99.999), as
+// float64 [2] on x's device: linear interpolation between order statistics, NumPy's default. NaN
+// anywhere gives NaN for both. Not recorded by autograd.
 at::Tensor percentile_range(const at::Tensor& x, double lower, double upper);
 
 }  // namespace oasis

@@ -17,8 +17,8 @@ namespace {
 
 // A percentile lies `fraction` of the way from order statistic `index` to the next one.
 struct Position {
-  Position(double percent, std::int64_t count) {
-    const double exact = percent / 100 * static_cast<double>(count - 1);
+  Position(double share, std::int64_t count) {
+    const double exact = share * static_cast<double>(count - 1);
     index = std::min(static_cast<std::int64_t>(exact), count - 1);
     next = std::min(index + 1, count - 1);
     fraction = exact - static_cast<double>(index);
@@ -68,8 +68,8 @@ at::Tensor percentiles_cpu(const at::Tensor& x, double lower, double upper) {
 
 at::Tensor percentiles_composed(const at::Tensor& x, double lower, double upper) {
   const auto sorted = std::get<0>(at::sort(x.flatten())).to(at::kDouble);
-  const auto percentile = [&](double percent) {
-    const Position position(percent, x.numel());
+  const auto percentile = [&](double share) {
+    const Position position(share, x.numel());
     const auto value = sorted[position.index];
     const auto next = sorted[position.next];
     return position.fraction < 0.5 ? value + (next - value) * position.fraction
@@ -87,8 +87,8 @@ at::Tensor percentile_range(const at::Tensor& x, double lower, double upper) {
   TORCH_CHECK(at::isFloatingType(x.scalar_type()),
               "oasis::percentile_range: x must have a floating type, not ", x.scalar_type());
   TORCH_CHECK(x.numel() > 0, "oasis::percentile_range: x must not be empty, got shape ", x.sizes());
-  TORCH_CHECK(0 <= lower && lower <= upper && upper <= 100,
-              "oasis::percentile_range: percentiles must satisfy 0 <= lower <= upper <= 100, got ",
+  TORCH_CHECK(0 <= lower && lower <= upper && upper <= 1,
+              "oasis::percentile_range: percentiles must satisfy 0 <= lower <= upper <= 1, got ",
               lower, " and ", upper);
   const auto values =
       x.detach().to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
