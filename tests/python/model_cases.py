@@ -28,7 +28,7 @@ class Case:
     values: dict  # config.json
     batch: int
     length: int
-    overrides: dict = dataclasses.field(default_factory=dict)  # weight name ending: value
+    overrides: dict = dataclasses.field(default_factory=dict)  # weight name ending: value, or function of the weight
 
     def tokens(self, *shape, seed=0):
         generator = torch.Generator().manual_seed(len(self.name) + seed)
@@ -40,7 +40,7 @@ class Case:
             matching = [name for name in weights if name.endswith(ending)]
             assert matching, ending
             for name in matching:
-                weights[name] = torch.full_like(weights[name], value)
+                weights[name] = value(weights[name]) if callable(value) else torch.full_like(weights[name], value)
         save_checkpoint(folder, self.values, weights)
         return folder
 
@@ -68,7 +68,8 @@ def every_method():
 
 def variants():
     """Name: (shape and config changes, the object "oasis", batch, length, weights set by hand)."""
-    small = dict(hidden_size=24, num_attention_heads=3, num_key_value_heads=3, num_hidden_layers=2, intermediate_size=40)
+    small = dict(hidden_size=24, num_attention_heads=3, num_key_value_heads=3, num_hidden_layers=2,
+                 intermediate_size=40)
     deep = dict(small, num_hidden_layers=6)
     phi = dict(small, model_type="phi3", num_key_value_heads=1, tie_word_embeddings=False)
     table = {

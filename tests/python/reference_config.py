@@ -154,7 +154,7 @@ def weight_shapes(c):
 
 
 def random_weights(c, seed, dtype=torch.float32):
-    """Weights with which every part of the model matters (logits and beta of order one, nulls open) and float32 suffices."""
+    """Weights with which every part of the model matters (beta of order one, nulls open) and float32 suffices."""
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in weight_shapes(c).items():
@@ -166,7 +166,7 @@ def random_weights(c, seed, dtype=torch.float32):
         elif name.endswith(".bias"):
             x = 0.3 * x
         elif name == "model.embed_tokens.weight":
-            pass
+            x = 0.7 * x
         elif ".attn_res_" in name:
             x = 0.5 * x / math.sqrt(shape[-1])
         else:

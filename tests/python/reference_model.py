@@ -198,7 +198,8 @@ class Model:
             Psi.append(psi)
             h = self.q.activation(layer + ".attn_res_mlp", routed(layer + ".attn_res_mlp", f"{i}.mlp"))
             self.site(record, layer, h)
-            outputs.append(self.mlp(layer + ".mlp", self.normed(record, layer + ".post_attention_layernorm", h), record))
+            m = self.mlp(layer + ".mlp", self.normed(record, layer + ".post_attention_layernorm", h), record)
+            outputs.append(m)
             Psi.append(psi)
         return routed("model.final_res", "final")
 

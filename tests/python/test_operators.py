@@ -33,7 +33,8 @@ ATTENTION_SHAPES = [(1, 1, 1, 1, 4), (2, 4, 2, 17, 8), (1, 6, 1, 65, 12), (2, 3,
 
 
 def attention_inputs(B, H, Hkv, T, d, scale=1.0, shift=0.0):
-    q, k, v = randn(B, H, T, d, seed=1, scale=scale), randn(B, Hkv, T, d, seed=2, scale=scale), randn(B, Hkv, T, d, seed=3)
+    q, k = randn(B, H, T, d, seed=1, scale=scale), randn(B, Hkv, T, d, seed=2, scale=scale)
+    v = randn(B, Hkv, T, d, seed=3)
     if shift:  # logits around `shift`: q and k share a direction
         q[..., 0], k[..., 0] = 1.0, shift * d**0.5
     return q, k, v
@@ -251,8 +252,8 @@ def test_rms_norm_of_outliers_and_zeros(operators):
 
 def test_rms_norm_gradcheck_and_strides(operators):
     gradcheck(lambda x, w: operators.rms_norm(x, w, 1e-5), [randn(3, 5), randn(5, seed=1)])
-    check(lambda x, w: operators.rms_norm(x.transpose(1, 2), w, 1e-5), lambda x, w: rms_norm(x.transpose(1, 2), w, 1e-5),
-          [randn(2, 6, 4), randn(6, seed=1)])
+    check(lambda x, w: operators.rms_norm(x.transpose(1, 2), w, 1e-5),
+          lambda x, w: rms_norm(x.transpose(1, 2), w, 1e-5), [randn(2, 6, 4), randn(6, seed=1)])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (2, 3, 17, 8), (1, 2, 70, 12)], ids=str)
@@ -336,8 +337,8 @@ def test_activation_stats_strided(operators):
 @pytest.mark.parametrize("lo, hi", [(-2.0, 1.5), (0.5, 3.0), (-3.0, -1.0), (0.0, 0.0), (-1e-3, 700.0)])
 def test_fake_quantize(operators, lo, hi, bits):
     x = randn(7, 33, scale=2.0)
-    torch.testing.assert_close(operators.fake_quantize(x, lo, hi, bits), quantize_activation(x, lo, hi, bits), rtol=1e-12,
-                               atol=1e-12)
+    expected = quantize_activation(x, lo, hi, bits)
+    torch.testing.assert_close(operators.fake_quantize(x, lo, hi, bits), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_fake_quantize_rounds_half_to_even(operators):
@@ -354,8 +355,9 @@ def test_fake_quantize_gradient_is_straight_through(operators):
 @pytest.mark.parametrize("bits", [2, 4, 8, 16])
 def test_fake_quantize_weight(operators, bits):
     w = randn(33, 17)
-    torch.testing.assert_close(operators.fake_quantize_weight(w, bits), quantize_weight(w, bits), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(operators.fake_quantize_weight(w.T, bits), quantize_weight(w, bits).T, rtol=1e-12, atol=1e-12)
+    expected = quantize_weight(w, bits)
+    torch.testing.assert_close(operators.fake_quantize_weight(w, bits), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(operators.fake_quantize_weight(w.T, bits), expected.T, rtol=1e-12, atol=1e-12)
     zeros = torch.zeros(3, 4, dtype=torch.float64)
     assert torch.equal(operators.fake_quantize_weight(zeros, bits), zeros)
 
