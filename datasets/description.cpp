@@ -37,7 +37,7 @@ void set_numbers(const JsonFields& fields, const std::string& key, const std::st
   const std::string place = where + "." + key;
   const JsonFields numbers(object, place, splits);
   for (const auto& item : object.items()) {
-    description.splits.at(item.key()).*member = numbers.integer(item.key(), 0, low, kNoLimit);
+    description.splits.at(item.key()).*member = numbers.integer(item.key(), low, kNoLimit);
   }
 }
 
@@ -105,7 +105,7 @@ DatasetDescription parse_dataset(const nlohmann::json& json, const std::string& 
   if (generated) {
     refuse("max_bytes", "this data set is generated; 'count' says how much");
     set_numbers(fields, "count", where, 1, description, &SplitDescription::count);
-    description.seed = fields.integer("seed", description.seed, 0, kNoLimit);
+    description.seed = fields.integer_or(description.seed, "seed", 0, kNoLimit);
   } else {
     refuse("count", "only generated data sets have it");
     refuse("seed", "only generated data sets have it");
@@ -113,7 +113,7 @@ DatasetDescription parse_dataset(const nlohmann::json& json, const std::string& 
   }
   if (description.kind == DatasetDescription::Kind::kBigramBackcopy) {
     description.sequence_length =
-        fields.integer("sequence_length", description.sequence_length, 3, 1 << 20);
+        fields.integer_or(description.sequence_length, "sequence_length", 3, 1 << 20);
   } else {
     refuse("sequence_length", "only bigram_backcopy has it");
   }

@@ -17,7 +17,8 @@ FileLock::FileLock(const std::filesystem::path& file) {
   descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor_ < 0) {
     throw bad_input(
-        "{}: the cache folder cannot be written: {}; set OASIS_CACHE_HOME to a folder that can",
+        "{}: cannot be written: {}; choose another folder (OASIS_CACHE_HOME for what is made, "
+        "--data-home for what is fetched)",
         file.parent_path().string(), std::strerror(errno));
   }
   while (::flock(descriptor_, LOCK_EX) != 0) {

@@ -1,7 +1,6 @@
 #include "datasets/json_fields.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "support/error.h"
@@ -37,9 +36,8 @@ std::string JsonFields::text(const std::string& name) const {
   return value.get<std::string>();
 }
 
-std::uint64_t JsonFields::integer(const std::string& name, std::uint64_t fallback,
-                                  std::uint64_t low, std::uint64_t high) const {
-  if (!has(name)) return fallback;
+std::uint64_t JsonFields::integer(const std::string& name, std::uint64_t low,
+                                  std::uint64_t high) const {
   const auto& value = at(name);
   if (!value.is_number_integer()) {
     throw bad_input("{}.{}: must be an integer, not {}", where_, name,
@@ -52,9 +50,9 @@ std::uint64_t JsonFields::integer(const std::string& name, std::uint64_t fallbac
   return value.get<std::uint64_t>();
 }
 
-std::uint64_t JsonFields::integer(const std::string& name) const {
-  at(name);
-  return integer(name, 0, 0, std::numeric_limits<std::uint64_t>::max());
+std::uint64_t JsonFields::integer_or(std::uint64_t fallback, const std::string& name,
+                                     std::uint64_t low, std::uint64_t high) const {
+  return has(name) ? integer(name, low, high) : fallback;
 }
 
 }  // namespace oasis

@@ -19,11 +19,11 @@ class JsonFields {
   const nlohmann::json& at(const std::string& name) const;  // throws when missing
   std::string text(const std::string& name) const;          // throws when missing or not a string
 
-  // `fallback` when missing; throws when not an integer in [low, high].
-  std::uint64_t integer(const std::string& name, std::uint64_t fallback, std::uint64_t low,
-                        std::uint64_t high) const;
-  // Throws when missing.
-  std::uint64_t integer(const std::string& name) const;
+  // Throw when not an integer in [low, high], or, for integer(), when missing.
+  std::uint64_t integer(const std::string& name, std::uint64_t low = 0,
+                        std::uint64_t high = UINT64_MAX) const;
+  std::uint64_t integer_or(std::uint64_t fallback, const std::string& name, std::uint64_t low,
+                           std::uint64_t high) const;
 
  private:
   const nlohmann::json& json_;

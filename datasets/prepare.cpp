@@ -191,6 +191,17 @@ class TrainingSample {
   std::size_t at_ = 0;
 };
 
+// What processes that were killed left beside `folder`; the caller holds its lock.
+void remove_unfinished(const std::filesystem::path& folder) {
+  const auto prefix = folder.filename().string() + ".part-";
+  for (const auto& item : std::filesystem::directory_iterator(folder.parent_path())) {
+    std::error_code error;
+    if (item.path().filename().string().starts_with(prefix)) {
+      std::filesystem::remove_all(item.path(), error);
+    }
+  }
+}
+
 }  // namespace
 
 TokenizerPtr prepare_tokenizer(const TokenizerOptions& options,
@@ -254,6 +265,7 @@ TokenSplitPtr prepare_split(const DatasetDescription& description, const std::st
   lock_file += ".lock";
   const FileLock lock(lock_file);
   if (std::filesystem::exists(folder)) return open();
+  remove_unfinished(folder);
   SplitInfo info;
   info.dataset = description.name;
   info.split = split;

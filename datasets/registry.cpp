@@ -57,7 +57,7 @@ DatasetEntry books() {
                  "books/train-00002-of-00004.jsonl.zst", "books/train-00003-of-00004.jsonl.zst"}},
                {"valid", {"books/valid.jsonl.zst"}},
                {"test", {"books/test.jsonl.zst"}}}),
-          .title = "339 public-domain books to train, 6 and 8 to validate and test",
+          .title = "340 public-domain books to train, 6 and 8 to validate and test",
           .origin = "GitHub mlschmitt/classic-books-markdown",
           .licence = "public domain",
           .files = {{"books/train-00000-of-00004.jsonl.zst", 8428206,

@@ -96,8 +96,8 @@ void TokenSplit::read_as(std::uint64_t offset, std::span<Out> out) const {
     std::size_t done = 0;
     while (done < out.size()) {
       const std::uint64_t at = offset + done;
-      const auto& mapping = mappings_[at / kShardTokens];
-      const std::uint64_t inside = at % kShardTokens;
+      const auto& mapping = mappings_[at / info_.shard_tokens];
+      const std::uint64_t inside = at % info_.shard_tokens;
       const auto* tokens = static_cast<const Stored*>(mapping.data) + inside;
       const auto count = static_cast<std::size_t>(
           std::min<std::uint64_t>(out.size() - done, mapping.bytes / sizeof(Stored) - inside));

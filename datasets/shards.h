@@ -2,7 +2,7 @@
 //
 //   split.json       the sidecar: SplitInfo
 //   shard-00000.bin  token ids, little-endian, uint16 when the vocabulary has at most 65,536 ids,
-//   shard-00001.bin  else uint32; no header; every shard but the last holds kShardTokens tokens
+//   shard-00001.bin  else uint32; no header; every shard but the last holds shard_tokens tokens
 //
 // The folder appears whole or not at all (written beside its place, then renamed).
 #pragma once
@@ -30,6 +30,7 @@ struct SplitInfo {
   std::string tokenizer_hash;  // Tokenizer::hash()
   std::uint32_t vocab_size = 0;
   std::uint32_t end_of_text = 0;
+  std::uint64_t shard_tokens = kShardTokens;
   std::uint64_t tokens = 0;  // end-of-text tokens included, one after each document
   std::uint64_t documents = 0;
   std::uint64_t source_bytes = 0;  // of text, UTF-8, decoded; 0 for data sets of token ids

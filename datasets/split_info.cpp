@@ -64,6 +64,7 @@ nlohmann::json to_json(const SplitInfo& info) {
                          {"tokenizer_sha256", info.tokenizer_hash},
                          {"vocab_size", info.vocab_size},
                          {"end_of_text", info.end_of_text},
+                         {"shard_tokens", info.shard_tokens},
                          {"tokens", info.tokens},
                          {"documents", info.documents},
                          {"source_bytes", info.source_bytes},
@@ -83,8 +84,8 @@ SplitInfo parse_split_info(const std::string& text, const std::filesystem::path&
   if (json.is_discarded()) throw damaged("not valid JSON");
   const JsonFields fields(json, where,
                           {"format_version", "dataset", "split", "dtype", "tokenizer_sha256",
-                           "vocab_size", "end_of_text", "tokens", "documents", "source_bytes",
-                           "source_words", "sources", "shards", "sha256"});
+                           "vocab_size", "end_of_text", "shard_tokens", "tokens", "documents",
+                           "source_bytes", "source_words", "sources", "shards", "sha256"});
   const auto version = fields.integer("format_version");
   if (version != kShardFormatVersion) {
     throw damaged(
@@ -96,10 +97,11 @@ SplitInfo parse_split_info(const std::string& text, const std::filesystem::path&
   info.dataset = fields.text("dataset");
   info.split = fields.text("split");
   info.tokenizer_hash = hash_field(fields, "tokenizer_sha256", where);
-  info.vocab_size = static_cast<std::uint32_t>(fields.integer("vocab_size", 0, 1, UINT32_MAX));
+  info.vocab_size = static_cast<std::uint32_t>(fields.integer("vocab_size", 1, UINT32_MAX));
   info.end_of_text =
-      static_cast<std::uint32_t>(fields.integer("end_of_text", 0, 0, info.vocab_size - 1));
-  info.tokens = fields.integer("tokens", 0, 0, kMaxTokens);
+      static_cast<std::uint32_t>(fields.integer("end_of_text", 0, info.vocab_size - 1));
+  info.shard_tokens = fields.integer("shard_tokens", 1, kMaxTokens);
+  info.tokens = fields.integer("tokens", 0, kMaxTokens);
   info.documents = fields.integer("documents");
   info.source_bytes = fields.integer("source_bytes");
   info.source_words = fields.integer("source_words");
@@ -113,11 +115,11 @@ SplitInfo parse_split_info(const std::string& text, const std::filesystem::path&
   std::uint64_t tokens = 0;
   for (const auto& json_shard : array_field(fields, "shards", where)) {
     const JsonFields entry(json_shard, where + ".shards", {"file", "tokens", "sha256"});
-    SplitInfo::Shard shard{entry.text("file"), entry.integer("tokens", 0, 1, kShardTokens),
+    SplitInfo::Shard shard{entry.text("file"), entry.integer("tokens", 1, info.shard_tokens),
                            hash_field(entry, "sha256", where + ".shards")};
     // A name of ours, so never a path that leads elsewhere; and all shards before it are full.
     if (shard.file != shard_name(info.shards.size()) ||
-        tokens != info.shards.size() * kShardTokens) {
+        tokens != info.shards.size() * info.shard_tokens) {
       throw damaged(fmt::format("shard '{}' is out of order", shard.file));
     }
     tokens += shard.tokens;

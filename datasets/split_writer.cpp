@@ -38,7 +38,7 @@ struct SplitWriter::State {
         hash.emplace();
       }
       auto& shard = info.shards.back();
-      const auto count = std::min<std::uint64_t>(tokens.size(), kShardTokens - shard.tokens);
+      const auto count = std::min<std::uint64_t>(tokens.size(), info.shard_tokens - shard.tokens);
       const auto part = tokens.first(static_cast<std::size_t>(count));
       if (info.bytes_per_token() == 2) {
         packed.assign(part.begin(), part.end());
@@ -48,7 +48,7 @@ struct SplitWriter::State {
       }
       shard.tokens += count;
       info.tokens += count;
-      if (shard.tokens == kShardTokens) close_shard();
+      if (shard.tokens == info.shard_tokens) close_shard();
       tokens = tokens.subspan(part.size());
     }
   }

@@ -34,9 +34,9 @@ TokenizerOptions parse_tokenizer_options(const nlohmann::json& json, const std::
   }
   // 256 bytes, two controls and at least one piece that was learned.
   options.vocab_size = static_cast<std::uint32_t>(
-      fields.integer("vocab_size", options.vocab_size, 256 + 2 + 1, kMaxVocabSize));
+      fields.integer_or(options.vocab_size, "vocab_size", 256 + 2 + 1, kMaxVocabSize));
   options.sample_bytes =
-      fields.integer("sample_bytes", options.sample_bytes, 10'000, std::uint64_t{1} << 31);
+      fields.integer_or(options.sample_bytes, "sample_bytes", 10'000, std::uint64_t{1} << 31);
   return options;
 }
 
@@ -69,9 +69,9 @@ TokenizerPtr load_tokenizer(const std::filesystem::path& folder) {
   if (type == "byte") return byte_tokenizer();
   if (type == "integer") {
     const auto vocab_size =
-        static_cast<std::uint32_t>(fields.integer("vocab_size", 0, 1, kMaxVocabSize));
-    return integer_tokenizer(vocab_size, static_cast<std::uint32_t>(
-                                             fields.integer("end_of_text", 0, 0, vocab_size - 1)));
+        static_cast<std::uint32_t>(fields.integer("vocab_size", 1, kMaxVocabSize));
+    return integer_tokenizer(
+        vocab_size, static_cast<std::uint32_t>(fields.integer("end_of_text", 0, vocab_size - 1)));
   }
   if (type == "sentencepiece") {
     return load_sentencepiece(folder / kSentencePieceFile, fields.text("sha256"));
