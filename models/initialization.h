@@ -13,8 +13,8 @@ struct InitializationOptions {
   double initializer_range = 0.02;  // standard deviation of embedding and linear weights
   double recency_bias = 0.0;        // b of the projected form; published: 0, and 8 for Phi-4
   RouterQueryInit router_query_init = RouterQueryInit::kNormal;  // W_q of the projected form
-  double beta_raw = -5.0;           // β = min(softplus(β_raw), 10)
-  double gate_init = 0.25;          // σ of the head gate's bias, in (0, 1); its weight starts at 0
+  double beta_raw = -5.0;                                        // β = min(softplus(β_raw), 10)
+  double gate_init = 0.25;  // σ of the head gate's bias, in (0, 1); its weight starts at 0
 };
 
 // Sets every parameter of a CPU model. A parameter's values depend on the seed and on its own name

@@ -4,8 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,7 +25,7 @@ struct QuantizationOptions {
   int weight_bits = 8;      // 2 to 16
   int activation_bits = 8;  // 2 to 16
   QuantizationPoints points = QuantizationPoints::kPublished;
-  double momentum = 0.9;    // of the running range: new = momentum·old + (1 − momentum)·batch
+  double momentum = 0.9;  // of the running range: new = momentum·old + (1 − momentum)·batch
   double percentile = 99.999;  // upper; the lower is 100 − percentile
 
   void validate() const;  // Error (bad input)
@@ -41,18 +41,22 @@ bool is_quantization_point(const std::string& name, QuantizationPoints points);
 class QuantizedModel {
  public:
   QuantizedModel(const Decoder& model, const QuantizationOptions& options);
+  ~QuantizedModel();
+  QuantizedModel(const QuantizedModel&) = delete;
+  QuantizedModel& operator=(const QuantizedModel&) = delete;
 
   // One batch through the model: every quantizer updates its range and passes on quantized values.
   void calibrate(const at::Tensor& tokens);
 
   const Decoder& model() const { return model_; }
-  // Quantizes every point of the set with its fixed range. Throws Error (failed) before calibration.
+  // Quantizes every point of the set with its fixed range. Throws Error (failed) before
+  // calibration.
   ForwardObserver& observer();
 
   // Point name -> (lo, hi), the running range itself.
   const std::map<std::string, std::pair<double, double>>& ranges() const { return ranges_; }
 
-  // An observer that quantizes and hands everything on to another one.
+  // The quantizing observer hands sites, attention and depth weights on to this one.
   void set_recorder(ForwardObserver* recorder) { recorder_ = recorder; }
 
  private:
@@ -62,7 +66,7 @@ class QuantizedModel {
   std::map<std::string, std::pair<double, double>> ranges_;
   bool calibrating_ = false;
   ForwardObserver* recorder_ = nullptr;
-  std::shared_ptr<Quantizer> quantizer_;
+  std::unique_ptr<Quantizer> quantizer_;
 };
 
 }  // namespace oasis

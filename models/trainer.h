@@ -13,8 +13,8 @@
 namespace oasis {
 
 struct StepReport {
-  int64_t step = 0;            // steps done, this one included
-  double loss = 0.0;           // mean over the step's next-token pairs, nats
+  int64_t step = 0;   // steps done, this one included
+  double loss = 0.0;  // mean over the step's next-token pairs, nats
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  // before clipping, of all parameters
   int64_t tokens = 0;          // tokens fed in this step

@@ -1,0 +1,59 @@
+#include "suites/quantization_flags.h"
+
+#include <CLI/CLI.hpp>
+
+#include "models/safetensors.h"
+#include "support/error.h"
+#include "support/text.h"
+
+namespace oasis {
+
+void QuantizationFlags::add_to(CLI::App& command) {
+  command.add_option("--weight-bits", weight_bits, "Quantize weights to 2 to 16 bits");
+  command.add_option("--activation-bits", activation_bits, "Quantize activations to 2 to 16 bits");
+  command.add_option("--calibration", calibration,
+                     "safetensors file with int64 tokens [batches,B,T] to set the ranges");
+  command.add_option("--points", points, "Quantization points: published or all_inputs")
+      ->capture_default_str();
+}
+
+void QuantizationFlags::check() const {
+  parse_quantization_points(points);
+  if (!given()) {
+    if (!calibration.empty()) {
+      throw bad_input(
+          "--calibration is for quantization; give --weight-bits and "
+          "--activation-bits too");
+    }
+    return;
+  }
+  if (weight_bits == 0 || activation_bits == 0) {
+    throw bad_input("--weight-bits and --activation-bits come together");
+  }
+  QuantizationOptions{.weight_bits = weight_bits, .activation_bits = activation_bits}.validate();
+  if (calibration.empty()) {
+    throw bad_input(
+        "quantized activations need ranges; give --calibration FILE with tokens "
+        "[batches,B,T]");
+  }
+}
+
+std::unique_ptr<QuantizedModel> QuantizationFlags::calibrated(const Decoder& model) const {
+  QuantizationOptions options;
+  options.weight_bits = weight_bits;
+  options.activation_bits = activation_bits;
+  options.points = parse_quantization_points(points);
+  const auto tokens = read_tokens(calibration, 3, model.config().vocab_size);
+  auto quantized = std::make_unique<QuantizedModel>(model, options);
+  const auto device = model.embed_tokens().device();
+  for (int64_t i = 0; i < tokens.size(0); ++i) quantized->calibrate(tokens.select(0, i).to(device));
+  return quantized;
+}
+
+c10::ScalarType parse_dtype(const std::string& name) {
+  if (name == "float32") return at::kFloat;
+  if (name == "float64") return at::kDouble;
+  throw bad_input("unknown dtype '{}'{}", name, suggestion(name, {"float32", "float64"}));
+}
+
+}  // namespace oasis
