@@ -10,10 +10,10 @@
 #include <ostream>
 #include <vector>
 
+#include "results/bound_statement.h"
 #include "results/query_writer.h"
 #include "results/schema.h"
 #include "results/sqlite_error.h"
-#include "results/statement.h"
 #include "support/error.h"
 #include "support/text.h"
 
@@ -149,8 +149,8 @@ struct Finalize {
 using StatementHandle = std::unique_ptr<sqlite3_stmt, Finalize>;
 
 std::vector<std::string> relation_names(const Store& store) {
-  Statement query(store.database(),
-                  "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')");
+  BoundStatement query(store.database(),
+                       "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')");
   std::vector<std::string> names;
   while (query.step()) names.push_back(query.text(0));
   return names;
@@ -244,7 +244,7 @@ QueryOutcome run_query(const Store& store, std::string_view sql, QueryFormat for
   guarded(store.path(), store.database(), [&] {
     store.database().exec("PRAGMA query_only = ON");
     store.database().exec("PRAGMA temp_store = MEMORY");
-    for (const char* table : kPragmaTables) Statement(store.database(), table);
+    for (const char* table : kPragmaTables) BoundStatement(store.database(), table);
   });
   Refusal refusal;
   const Faults faults(store, refusal, limits);
@@ -299,9 +299,9 @@ QueryOutcome run_query(const Store& store, std::string_view sql, QueryFormat for
 std::string schema_text() {
   SQLite::Database memory(":memory:", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
   migrate_schema(memory, ":memory:", std::chrono::milliseconds(0));
-  Statement query(memory,
-                  "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"
-                  " ORDER BY type = 'view', type = 'index', rowid");
+  BoundStatement query(memory,
+                       "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"
+                       " ORDER BY type = 'view', type = 'index', rowid");
   std::string text = fmt::format("-- Schema version {} of the results database.\n",
                                  schema_migrations().back().version);
   while (query.step()) text += fmt::format("\n{};\n", query.text(0));

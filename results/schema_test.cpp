@@ -5,8 +5,8 @@
 #include <array>
 #include <regex>
 
+#include "results/bound_statement.h"
 #include "results/sql_text.h"
-#include "results/statement.h"
 #include "results/test_support.h"
 
 namespace oasis {
@@ -47,7 +47,8 @@ TEST(Schema, FreshFileIsNewestStrictWalWithForeignKeys) {
 TEST(Schema, EveryTableSaysWhatARowIs) {
   TemporaryFolder folder;
   auto store = Store::open(folder / "r.db", Store::Mode::kCreate);
-  Statement query(store.database(), "SELECT name, sql FROM sqlite_schema WHERE type = 'table'");
+  BoundStatement query(store.database(),
+                       "SELECT name, sql FROM sqlite_schema WHERE type = 'table'");
   const std::regex explained(R"(\n  -- )");
   while (query.step()) {
     EXPECT_TRUE(std::regex_search(query.text(1), explained)) << query.text(0);

@@ -13,10 +13,10 @@
 #include <random>
 #include <utility>
 
+#include "results/bound_statement.h"
 #include "results/environment.h"
 #include "results/schema.h"
 #include "results/sqlite_error.h"
-#include "results/statement.h"
 #include "support/error.h"
 #include "support/sha256.h"
 
@@ -134,7 +134,7 @@ std::unique_ptr<SQLite::Database> open_for_reading(const fs::path& path,
 
 // What is known of a stage that is to end; throws when it is not running.
 std::string running_stage_dataset(SQLite::Database& database, std::int64_t stage_id) {
-  Statement query(database, "SELECT evaluated_on, state FROM stages WHERE id = ?");
+  BoundStatement query(database, "SELECT evaluated_on, state FROM stages WHERE id = ?");
   query.bind_all(stage_id);
   if (!query.step()) throw failed("stage {} is not in the database", stage_id);
   if (query.text(1) != "running") {
@@ -147,7 +147,7 @@ void delete_results(SQLite::Database& database, std::int64_t stage_id) {
   for (const char* sql :
        {"DELETE FROM metrics WHERE stage_id = ?", "DELETE FROM site_statistics WHERE stage_id = ?",
         "DELETE FROM layer_statistics WHERE stage_id = ?"}) {
-    Statement(database, sql).run(stage_id);
+    BoundStatement(database, sql).run(stage_id);
   }
 }
 
@@ -156,7 +156,7 @@ std::optional<double> finite(double value) {
   return std::isfinite(value) ? std::optional<double>(value) : std::nullopt;
 }
 
-std::optional<std::string> reason_without_value(const Metric& metric) {
+std::optional<std::string> reason_without_value(const MetricRow& metric) {
   if (std::isfinite(metric.value)) return std::nullopt;
   if (!metric.reason.empty()) return metric.reason;
   return std::isnan(metric.value) ? "not a number" : "infinite";
@@ -165,7 +165,7 @@ std::optional<std::string> reason_without_value(const Metric& metric) {
 void insert_results(SQLite::Database& database, std::int64_t stage_id, const std::string& dataset,
                     const StageResult& result) {
   const auto or_stage = [&dataset](const std::string& own) { return own.empty() ? dataset : own; };
-  Statement metric_row(
+  BoundStatement metric_row(
       database,
       "INSERT INTO metrics (stage_id, name, dataset, value, reason, unit, n, varies)"
       " VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
@@ -173,7 +173,7 @@ void insert_results(SQLite::Database& database, std::int64_t stage_id, const std
     metric_row.run(stage_id, metric.name, or_stage(metric.dataset), finite(metric.value),
                    reason_without_value(metric), metric.unit, metric.n, metric.varies);
   }
-  Statement site_row(
+  BoundStatement site_row(
       database,
       "INSERT INTO site_statistics (stage_id, dataset, quantity, site, value, unit, n)"
       " VALUES (?, ?, ?, ?, ?, ?, ?)");
@@ -181,7 +181,7 @@ void insert_results(SQLite::Database& database, std::int64_t stage_id, const std
     site_row.run(stage_id, or_stage(site.dataset), site.quantity, site.site, finite(site.value),
                  site.unit, site.n);
   }
-  Statement layer_row(
+  BoundStatement layer_row(
       database,
       "INSERT INTO layer_statistics (stage_id, dataset, quantity, layer, part, head,"
       " source, value, unit, n) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
@@ -236,7 +236,7 @@ static auto changed(const fs::path& path, SQLite::Database& database, Work&& wor
 
 std::int64_t Store::begin_run(const Environment& environment) {
   return changed(path_, *database_, [&] {
-    Statement(
+    BoundStatement(
         *database_,
         "INSERT INTO runs (uid, machine, operating_system, cpu, cores, memory_bytes, gpu,"
         " driver, libraries, source_revision, source_dirty, build_type, command_line, process,"
@@ -252,18 +252,18 @@ std::int64_t Store::begin_run(const Environment& environment) {
 
 void Store::end_run(std::int64_t run_id) {
   changed(path_, *database_, [&] {
-    Statement(*database_, "UPDATE runs SET ended = ? WHERE id = ?").run(utc_now(), run_id);
+    BoundStatement(*database_, "UPDATE runs SET ended = ? WHERE id = ?").run(utc_now(), run_id);
   });
 }
 
 std::int64_t Store::add_suite(std::string_view name, std::string_view json) {
   return changed(path_, *database_, [&] {
     const std::string hash = sha256_hex(json);
-    Statement(*database_,
-              "INSERT INTO suites (name, hash, json, used) VALUES (?, ?, ?, ?)"
-              " ON CONFLICT (name, hash) DO UPDATE SET used = excluded.used")
+    BoundStatement(*database_,
+                   "INSERT INTO suites (name, hash, json, used) VALUES (?, ?, ?, ?)"
+                   " ON CONFLICT (name, hash) DO UPDATE SET used = excluded.used")
         .run(name, hash, json, utc_now());
-    Statement query(*database_, "SELECT id FROM suites WHERE name = ? AND hash = ?");
+    BoundStatement query(*database_, "SELECT id FROM suites WHERE name = ? AND hash = ?");
     query.bind_all(name, hash);
     query.step();
     return query.integer(0);
@@ -273,15 +273,16 @@ std::int64_t Store::add_suite(std::string_view name, std::string_view json) {
 std::int64_t Store::add_cell(const CellSpec& cell) {
   return changed(path_, *database_, [&] {
     const std::string& label = cell.label.empty() ? cell.method : cell.label;
-    Statement(*database_,
-              "INSERT INTO cells (suite_id, method, label, dataset, model, seed, config)"
-              " VALUES (?, ?, ?, ?, ?, ?, ?)"
-              " ON CONFLICT (suite_id, label, dataset, model, seed) DO NOTHING")
+    BoundStatement(*database_,
+                   "INSERT INTO cells (suite_id, method, label, dataset, model, seed, config)"
+                   " VALUES (?, ?, ?, ?, ?, ?, ?)"
+                   " ON CONFLICT (suite_id, label, dataset, model, seed) DO NOTHING")
         .run(cell.suite_id, cell.method, label, cell.dataset, cell.model, cell.seed,
              cell.config_json);
-    Statement query(*database_,
-                    "SELECT id, config FROM cells WHERE suite_id = ? AND label = ? AND dataset = ?"
-                    " AND model = ? AND seed = ?");
+    BoundStatement query(
+        *database_,
+        "SELECT id, config FROM cells WHERE suite_id = ? AND label = ? AND dataset = ?"
+        " AND model = ? AND seed = ?");
     query.bind_all(cell.suite_id, label, cell.dataset, cell.model, cell.seed);
     query.step();
     if (query.text(1) != cell.config_json) {
@@ -296,15 +297,15 @@ std::int64_t Store::add_cell(const CellSpec& cell) {
 
 StageRow Store::plan_stage(std::int64_t cell_id, const StageSpec& spec) {
   changed(path_, *database_, [&] {
-    Statement(*database_,
-              "INSERT INTO stages (key, kind, parent_key, config, evaluated_on, weight_bits,"
-              " activation_bits, points, quantizer) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-              " ON CONFLICT (key) DO NOTHING")
+    BoundStatement(*database_,
+                   "INSERT INTO stages (key, kind, parent_key, config, evaluated_on, weight_bits,"
+                   " activation_bits, points, quantizer) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                   " ON CONFLICT (key) DO NOTHING")
         .run(spec.key, spec.kind, spec.parent_key, spec.config_json, spec.evaluated_on,
              spec.weight_bits, spec.activation_bits, spec.points, spec.quantizer);
-    Statement(*database_,
-              "INSERT OR IGNORE INTO cell_stages (cell_id, stage_id)"
-              " SELECT ?, id FROM stages WHERE key = ?")
+    BoundStatement(*database_,
+                   "INSERT OR IGNORE INTO cell_stages (cell_id, stage_id)"
+                   " SELECT ?, id FROM stages WHERE key = ?")
         .run(cell_id, spec.key);
   });
   return *find_stage(spec.key);
@@ -313,9 +314,9 @@ StageRow Store::plan_stage(std::int64_t cell_id, const StageSpec& spec) {
 bool Store::begin_stage(std::int64_t stage_id, std::int64_t run_id, std::string_view device,
                         std::string_view dtype) {
   const bool ours = changed(path_, *database_, [&] {
-    Statement query(*database_,
-                    "SELECT t.state, ifnull(r.process, '') FROM stages t"
-                    " LEFT JOIN runs r ON r.id = t.run_id WHERE t.id = ?");
+    BoundStatement query(*database_,
+                         "SELECT t.state, ifnull(r.process, '') FROM stages t"
+                         " LEFT JOIN runs r ON r.id = t.run_id WHERE t.id = ?");
     query.bind_all(stage_id);
     if (!query.step()) throw failed("stage {} is not in the database", stage_id);
     const std::string process = query.text(1);
@@ -324,9 +325,9 @@ bool Store::begin_stage(std::int64_t stage_id, std::int64_t run_id, std::string_
       return false;
     }
     delete_results(*database_, stage_id);
-    Statement(*database_,
-              "UPDATE stages SET state = 'running', run_id = ?, device = ?, dtype = ?,"
-              " started = ifnull(started, ?), ended = NULL, error = NULL WHERE id = ?")
+    BoundStatement(*database_,
+                   "UPDATE stages SET state = 'running', run_id = ?, device = ?, dtype = ?,"
+                   " started = ifnull(started, ?), ended = NULL, error = NULL WHERE id = ?")
         .run(run_id, device, dtype, utc_now(), stage_id);
     return true;
   });
@@ -337,9 +338,9 @@ bool Store::begin_stage(std::int64_t stage_id, std::int64_t run_id, std::string_
 void Store::add_curve_points(std::int64_t stage_id, const std::vector<CurvePoint>& points) {
   if (points.empty()) return;
   changed(path_, *database_, [&] {
-    Statement row(*database_,
-                  "INSERT OR REPLACE INTO curves (stage_id, step, tokens, loss, learning_rate,"
-                  " gradient_norm, seconds_per_step) VALUES (?, ?, ?, ?, ?, ?, ?)");
+    BoundStatement row(*database_,
+                       "INSERT OR REPLACE INTO curves (stage_id, step, tokens, loss, learning_rate,"
+                       " gradient_norm, seconds_per_step) VALUES (?, ?, ?, ?, ?, ?, ?)");
     for (const auto& point : points) {
       row.run(stage_id, point.step, point.tokens, finite(point.loss), point.learning_rate,
               finite(point.gradient_norm), finite(point.seconds_per_step));
@@ -349,16 +350,17 @@ void Store::add_curve_points(std::int64_t stage_id, const std::vector<CurvePoint
 
 void Store::truncate_curve(std::int64_t stage_id, std::int64_t step) {
   changed(path_, *database_, [&] {
-    Statement(*database_, "DELETE FROM curves WHERE stage_id = ? AND step > ?").run(stage_id, step);
+    BoundStatement(*database_, "DELETE FROM curves WHERE stage_id = ? AND step > ?")
+        .run(stage_id, step);
   });
 }
 
 void Store::add_event(std::int64_t stage_id, std::optional<std::int64_t> step,
                       std::string_view kind, std::string_view message) {
   changed(path_, *database_, [&] {
-    Statement(*database_,
-              "INSERT INTO events (stage_id, run_id, step, kind, message, at)"
-              " SELECT id, run_id, ?, ?, ?, ? FROM stages WHERE id = ?")
+    BoundStatement(*database_,
+                   "INSERT INTO events (stage_id, run_id, step, kind, message, at)"
+                   " SELECT id, run_id, ?, ?, ?, ? FROM stages WHERE id = ?")
         .run(step, kind, message, utc_now(), stage_id);
   });
 }
@@ -390,9 +392,9 @@ void Store::end_stage(std::int64_t stage_id, StageState state, std::string_view 
     delete_results(*database_, stage_id);
     insert_results(*database_, stage_id, dataset, result);
     const auto& artifact = result.artifact;
-    Statement(*database_,
-              "UPDATE stages SET state = ?, ended = ?, seconds = seconds + ?, step = ?,"
-              " error = nullif(?, ''), artifact_path = ?, artifact_sha256 = ? WHERE id = ?")
+    BoundStatement(*database_,
+                   "UPDATE stages SET state = ?, ended = ?, seconds = seconds + ?, step = ?,"
+                   " error = nullif(?, ''), artifact_path = ?, artifact_sha256 = ? WHERE id = ?")
         .run(to_string(state), utc_now(), seconds, result.step, error,
              artifact ? std::optional(artifact->path) : std::nullopt,
              artifact ? std::optional(artifact->sha256) : std::nullopt, stage_id);

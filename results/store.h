@@ -100,7 +100,7 @@ struct CurvePoint {
 
 // A non-finite value is stored as NULL with `reason`, or with "not a number" / "infinite" when that
 // is empty. `unit` is never empty: "1" for a pure number.
-struct Metric {
+struct MetricRow {
   std::string name = {};  // as in PROTOCOLS.md: "perplexity", "max_inf_norm/seq", …
   double value = 0;
   std::string unit = {};
@@ -117,7 +117,7 @@ struct SiteStatistic {
   double value = 0;
   std::string unit = {};
   std::int64_t n = 0;
-  std::string dataset = {};  // as Metric::dataset
+  std::string dataset = {};  // as MetricRow::dataset
 };
 
 // Quantities that the tables read: "depth_weight" (layer, part, source), "depth_null_mass" (layer,
@@ -131,7 +131,7 @@ struct LayerStatistic {
   double value = 0;
   std::string unit = {};
   std::int64_t n = 0;
-  std::string dataset = {};  // as Metric::dataset
+  std::string dataset = {};  // as MetricRow::dataset
 };
 
 struct Artifact {
@@ -140,7 +140,7 @@ struct Artifact {
 };
 
 struct StageResult {
-  std::vector<Metric> metrics = {};
+  std::vector<MetricRow> metrics = {};
   std::vector<SiteStatistic> site_statistics = {};
   std::vector<LayerStatistic> layer_statistics = {};
   std::optional<Artifact> artifact = {};
@@ -196,8 +196,8 @@ class Store {
   void stop_stage(std::int64_t stage_id, std::optional<std::int64_t> step = std::nullopt,
                   const std::optional<Artifact>& checkpoint = std::nullopt);
 
-  std::vector<Metric> metrics(std::int64_t stage_id) const;    // by data set and name
-  std::vector<CurvePoint> curve(std::int64_t stage_id) const;  // by step
+  std::vector<MetricRow> metrics(std::int64_t stage_id) const;  // by data set and name
+  std::vector<CurvePoint> curve(std::int64_t stage_id) const;   // by step
 
   // The view `comparable`, everything that two runs of one suite must agree on: one sorted line for
   // each row, numbers in full precision.

@@ -2,8 +2,8 @@
 
 #include <limits>
 
+#include "results/bound_statement.h"
 #include "results/sqlite_error.h"
-#include "results/statement.h"
 #include "results/store.h"
 #include "support/error.h"
 
@@ -30,16 +30,16 @@ StageState state_from(const std::string& text) {
   throw failed("the database holds a stage in the unknown state '{}'", text);
 }
 
-std::optional<int> bits(Statement& query, int column) {
+std::optional<int> bits(BoundStatement& query, int column) {
   if (query.is_null(column)) return std::nullopt;
   return static_cast<int>(query.integer(column));
 }
 
-double real_or_nan(Statement& query, int column) {
+double real_or_nan(BoundStatement& query, int column) {
   return query.is_null(column) ? std::numeric_limits<double>::quiet_NaN() : query.real(column);
 }
 
-StageRow stage_from(Statement& query) {
+StageRow stage_from(BoundStatement& query) {
   StageRow row;
   row.id = query.integer(0);
   row.spec = {.key = query.text(1),
@@ -83,7 +83,7 @@ std::string_view to_string(StageState state) {
 
 std::optional<StageRow> Store::find_stage(std::string_view key) const {
   return guarded(path_, *database_, [&]() -> std::optional<StageRow> {
-    Statement query(*database_, kStageByKey);
+    BoundStatement query(*database_, kStageByKey);
     query.bind_all(key);
     if (!query.step()) return std::nullopt;
     return stage_from(query);
@@ -92,7 +92,7 @@ std::optional<StageRow> Store::find_stage(std::string_view key) const {
 
 std::vector<StageRow> Store::stages(std::int64_t cell_id) const {
   return guarded(path_, *database_, [&] {
-    Statement query(*database_, kStagesOfCell);
+    BoundStatement query(*database_, kStagesOfCell);
     query.bind_all(cell_id);
     std::vector<StageRow> rows;
     while (query.step()) rows.push_back(stage_from(query));
@@ -100,13 +100,13 @@ std::vector<StageRow> Store::stages(std::int64_t cell_id) const {
   });
 }
 
-std::vector<Metric> Store::metrics(std::int64_t stage_id) const {
+std::vector<MetricRow> Store::metrics(std::int64_t stage_id) const {
   return guarded(path_, *database_, [&] {
-    Statement query(*database_,
-                    "SELECT name, value, unit, n, dataset, reason, varies FROM metrics"
-                    " WHERE stage_id = ? ORDER BY dataset, name");
+    BoundStatement query(*database_,
+                         "SELECT name, value, unit, n, dataset, reason, varies FROM metrics"
+                         " WHERE stage_id = ? ORDER BY dataset, name");
     query.bind_all(stage_id);
-    std::vector<Metric> rows;
+    std::vector<MetricRow> rows;
     while (query.step()) {
       rows.push_back({.name = query.text(0),
                       .value = real_or_nan(query, 1),
@@ -122,9 +122,9 @@ std::vector<Metric> Store::metrics(std::int64_t stage_id) const {
 
 std::vector<CurvePoint> Store::curve(std::int64_t stage_id) const {
   return guarded(path_, *database_, [&] {
-    Statement query(*database_,
-                    "SELECT step, tokens, loss, learning_rate, gradient_norm, seconds_per_step"
-                    " FROM curves WHERE stage_id = ? ORDER BY step");
+    BoundStatement query(*database_,
+                         "SELECT step, tokens, loss, learning_rate, gradient_norm, seconds_per_step"
+                         " FROM curves WHERE stage_id = ? ORDER BY step");
     query.bind_all(stage_id);
     std::vector<CurvePoint> points;
     while (query.step()) {
@@ -141,8 +141,8 @@ std::vector<CurvePoint> Store::curve(std::int64_t stage_id) const {
 
 std::string Store::comparable_contents() const {
   return guarded(path_, *database_, [&] {
-    Statement query(*database_,
-                    "SELECT kind || ' ' || subject || ' ' || contents FROM comparable ORDER BY 1");
+    BoundStatement query(
+        *database_, "SELECT kind || ' ' || subject || ' ' || contents FROM comparable ORDER BY 1");
     std::string text;
     while (query.step()) text += query.text(0) + '\n';
     return text;

@@ -9,8 +9,8 @@
 #include <set>
 #include <thread>
 
+#include "results/bound_statement.h"
 #include "results/environment.h"
-#include "results/statement.h"
 #include "results/test_support.h"
 
 namespace oasis {

@@ -2,30 +2,30 @@
 
 #include <fmt/format.h>
 
+#include "results/bound_statement.h"
 #include "results/sqlite_error.h"
-#include "results/statement.h"
 #include "support/error.h"
 #include "support/text.h"
 
 namespace oasis {
 namespace {
 
-std::optional<double> optional_real(Statement& query, int column) {
+std::optional<double> optional_real(BoundStatement& query, int column) {
   if (query.is_null(column)) return std::nullopt;
   return query.real(column);
 }
 
-std::optional<std::int64_t> optional_integer(Statement& query, int column) {
+std::optional<std::int64_t> optional_integer(BoundStatement& query, int column) {
   if (query.is_null(column)) return std::nullopt;
   return query.integer(column);
 }
 
 // Every figure query gives the same columns, in the order of this reader.
-Figures read_figures(const Store& store, std::int64_t suite_id, const char* sql) {
+TableFigures read_figures(const Store& store, std::int64_t suite_id, const char* sql) {
   return guarded(store.path(), store.database(), [&] {
-    Statement query(store.database(), sql);
+    BoundStatement query(store.database(), sql);
     query.bind_all(suite_id);
-    Figures figures;
+    TableFigures figures;
     while (query.step()) {
       FigureKey key{query.text(0), query.text(1), query.text(2),
                     query.text(3), query.text(4), query.text(5)};
@@ -54,9 +54,9 @@ std::string without_order(const std::string& sorted) {
 
 std::vector<SuiteInfo> newest_suites(const Store& store, const std::string& name) {
   return guarded(store.path(), store.database(), [&] {
-    Statement query(store.database(),
-                    "SELECT suite_id, suite, suite_hash, source_revisions, devices"
-                    " FROM suite_provenance WHERE newest ORDER BY suite_id");
+    BoundStatement query(store.database(),
+                         "SELECT suite_id, suite, suite_hash, source_revisions, devices"
+                         " FROM suite_provenance WHERE newest ORDER BY suite_id");
     std::vector<SuiteInfo> suites;
     std::vector<std::string> names;
     while (query.step()) {
@@ -77,7 +77,7 @@ std::vector<SuiteInfo> newest_suites(const Store& store, const std::string& name
   });
 }
 
-std::string Group::missing() const {
+std::string CellGroup::missing() const {
   if (failed > 0) return "failed";
   if (running > 0) return "running";
   if (stopped > 0) return "stopped";
@@ -85,19 +85,20 @@ std::string Group::missing() const {
   return done == planned ? "–" : "unfinished";
 }
 
-std::string Group::seeds(std::int64_t with_figure) const {
+std::string CellGroup::seeds(std::int64_t with_figure) const {
   return with_figure == planned ? std::to_string(planned)
                                 : fmt::format("{} of {}", with_figure, planned);
 }
 
-std::vector<Group> groups_of(const Store& store, std::int64_t suite_id) {
+std::vector<CellGroup> groups_of(const Store& store, std::int64_t suite_id) {
   return guarded(store.path(), store.database(), [&] {
-    Statement query(store.database(),
-                    "SELECT trained_on, model, method, seeds_planned, seeds_done, seeds_failed,"
-                    " seeds_running, seeds_stopped, seeds_not_run, reason FROM group_states"
-                    " WHERE suite_id = ? ORDER BY first_cell");
+    BoundStatement query(
+        store.database(),
+        "SELECT trained_on, model, method, seeds_planned, seeds_done, seeds_failed,"
+        " seeds_running, seeds_stopped, seeds_not_run, reason FROM group_states"
+        " WHERE suite_id = ? ORDER BY first_cell");
     query.bind_all(suite_id);
-    std::vector<Group> groups;
+    std::vector<CellGroup> groups;
     while (query.step()) {
       groups.push_back({.trained_on = query.text(0),
                         .model = query.text(1),
@@ -114,21 +115,21 @@ std::vector<Group> groups_of(const Store& store, std::int64_t suite_id) {
   });
 }
 
-Figures outlier_figures(const Store& store, std::int64_t suite_id) {
+TableFigures outlier_figures(const Store& store, std::int64_t suite_id) {
   return read_figures(store, suite_id,
                       "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
                       " n, best, unit, reason, percent_vs_attnres, NULL, seeds_massive,"
                       " seeds_counted FROM table_outliers WHERE suite_id = ?");
 }
 
-Figures perplexity_figures(const Store& store, std::int64_t suite_id) {
+TableFigures perplexity_figures(const Store& store, std::int64_t suite_id) {
   return read_figures(store, suite_id,
                       "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
                       " n, best, unit, reason, NULL, NULL, NULL, NULL FROM table_perplexity"
                       " WHERE suite_id = ?");
 }
 
-Figures quantization_figures(const Store& store, std::int64_t suite_id) {
+TableFigures quantization_figures(const Store& store, std::int64_t suite_id) {
   return read_figures(store, suite_id,
                       "SELECT trained_on, model, evaluated_on, method, '',"
                       " printf('%05d|', setting_order) || setting, mean, sd, seeds, n, best, unit,"
@@ -136,14 +137,14 @@ Figures quantization_figures(const Store& store, std::int64_t suite_id) {
                       " FROM table_quantization WHERE suite_id = ?");
 }
 
-Figures sink_figures(const Store& store, std::int64_t suite_id) {
+TableFigures sink_figures(const Store& store, std::int64_t suite_id) {
   return read_figures(store, suite_id,
                       "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
                       " n, 0, unit, reason, NULL, NULL, NULL, NULL FROM table_sinks"
                       " WHERE suite_id = ?");
 }
 
-Figures depth_figures(const Store& store, std::int64_t suite_id) {
+TableFigures depth_figures(const Store& store, std::int64_t suite_id) {
   return read_figures(
       store, suite_id,
       "SELECT trained_on, model, evaluated_on, method,"

@@ -21,7 +21,7 @@ struct SuiteInfo {
 std::vector<SuiteInfo> newest_suites(const Store& store, const std::string& name);
 
 // Cells that differ in the seed only.
-struct Group {
+struct CellGroup {
   std::string trained_on, model, method;
   std::int64_t planned = 0, done = 0, failed = 0, running = 0, stopped = 0, not_run = 0;
   std::string reason;  // why the first failed one did
@@ -31,9 +31,10 @@ struct Group {
   // "3", or "2 of 3" where `with_figure` seeds of the planned ones have one.
   std::string seeds(std::int64_t with_figure) const;
 };
-std::vector<Group> groups_of(const Store& store, std::int64_t suite_id);  // in the suite's order
+std::vector<CellGroup> groups_of(const Store& store,
+                                 std::int64_t suite_id);  // in the suite's order
 
-struct Figure {
+struct TableFigure {
   double mean = 0;
   std::optional<double> deviation;
   std::int64_t seeds = 0;
@@ -55,12 +56,13 @@ struct FigureKey {
   auto operator<=>(const FigureKey&) const = default;
 };
 std::string without_order(const std::string& sorted);
-using Figures = std::map<FigureKey, Figure>;
+using TableFigures = std::map<FigureKey, TableFigure>;
 
-Figures outlier_figures(const Store& store, std::int64_t suite_id);       // column: metric
-Figures perplexity_figures(const Store& store, std::int64_t suite_id);    // column: metric
-Figures quantization_figures(const Store& store, std::int64_t suite_id);  // column: setting
-Figures sink_figures(const Store& store, std::int64_t suite_id);          // column: metric
-Figures depth_figures(const Store& store, std::int64_t suite_id);  // row: router, column: share
+TableFigures outlier_figures(const Store& store, std::int64_t suite_id);       // column: metric
+TableFigures perplexity_figures(const Store& store, std::int64_t suite_id);    // column: metric
+TableFigures quantization_figures(const Store& store, std::int64_t suite_id);  // column: setting
+TableFigures sink_figures(const Store& store, std::int64_t suite_id);          // column: metric
+TableFigures depth_figures(const Store& store,
+                           std::int64_t suite_id);  // row: router, column: share
 
 }  // namespace oasis

@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::size_t kLongestInlineReason = 14;  // "not a number" fits
 
-const Figure* find(const Figures& figures, const Group& group, const std::string& evaluated_on,
-                   const std::string& row, const std::string& column) {
+const TableFigure* find(const TableFigures& figures, const CellGroup& group,
+                        const std::string& evaluated_on, const std::string& row,
+                        const std::string& column) {
   const auto found = figures.find({.trained_on = group.trained_on,
                                    .model = group.model,
                                    .evaluated_on = evaluated_on,
@@ -24,13 +25,13 @@ const Figure* find(const Figures& figures, const Group& group, const std::string
   return found == figures.end() ? nullptr : &found->second;
 }
 
-std::string missing_cell(const Group& group, Notes& notes) {
+std::string missing_cell(const CellGroup& group, TableNotes& notes) {
   const std::string word = group.missing();
   if (word != "failed") return word;
   return word + notes.mark(fmt::format("{}: {}", group.method, group.reason));
 }
 
-std::string without_value(const Group& group, const Figure& figure, Notes& notes) {
+std::string without_value(const CellGroup& group, const TableFigure& figure, TableNotes& notes) {
   const std::string reason = markdown_cell(figure.reason.empty() ? "no value" : figure.reason);
   if (display_width(reason) <= kLongestInlineReason) return reason;
   return "none" + notes.mark(fmt::format("{}: {}", group.method, reason));
@@ -42,7 +43,7 @@ std::string ratio_text(double ratio) {
   return fmt::format("×{:.{}f}", ratio, ratio < 10 ? 2 : ratio < 100 ? 1 : 0);
 }
 
-std::string mean_text(const Figure& figure) {
+std::string mean_text(const TableFigure& figure) {
   return format_mean(figure.mean, figure.deviation);
 }
 
@@ -53,14 +54,14 @@ std::int64_t common_n(const std::set<std::int64_t>& all) {
 
 }  // namespace
 
-std::string Notes::mark(const std::string& remark) {
+std::string TableNotes::mark(const std::string& remark) {
   const auto found = std::find(remarks_.begin(), remarks_.end(), remark);
   const auto number = found - remarks_.begin() + 1;
   if (found == remarks_.end()) remarks_.push_back(remark);
   return fmt::format(" [{}]", number);
 }
 
-std::string Notes::text() const {
+std::string TableNotes::text() const {
   std::string text;
   for (std::size_t i = 0; i < remarks_.size(); ++i) {
     text += fmt::format("[{}] {}\n", i + 1, markdown_cell(remarks_[i]));
@@ -68,8 +69,9 @@ std::string Notes::text() const {
   return text;
 }
 
-TextTable methods_as_rows(const std::vector<Group>& groups, const Figures& figures,
-                          const std::vector<FigureColumn>& columns, Notes& notes, std::string& n) {
+TextTable methods_as_rows(const std::vector<CellGroup>& groups, const TableFigures& figures,
+                          const std::vector<FigureColumn>& columns, TableNotes& notes,
+                          std::string& n) {
   using Shows = FigureColumn::Shows;
   TextTable table;
   table.columns.push_back({"Method", false});
@@ -143,9 +145,9 @@ TextTable methods_as_rows(const std::vector<Group>& groups, const Figures& figur
   return table;
 }
 
-TextTable methods_as_columns(const std::vector<Group>& groups, const Figures& figures,
+TextTable methods_as_columns(const std::vector<CellGroup>& groups, const TableFigures& figures,
                              const std::string& evaluated_on, const std::vector<FigureRow>& rows,
-                             const std::string& first, Notes& notes) {
+                             const std::string& first, TableNotes& notes) {
   TextTable table;
   table.columns.push_back({first, false});
   std::vector<std::int64_t> most_seeds;

@@ -11,7 +11,7 @@
 namespace oasis {
 
 // Numbered remarks under a table; the same remark keeps its number.
-class Notes {
+class TableNotes {
  public:
   std::string mark(const std::string& remark);  // " [1]"
   std::string text() const;                     // "[1] …\n[2] …\n", "" without any
@@ -29,8 +29,9 @@ struct FigureColumn {
 };
 
 // Methods × columns and the number of seeds. `n` gets what the caption must say about n.
-TextTable methods_as_rows(const std::vector<Group>& groups, const Figures& figures,
-                          const std::vector<FigureColumn>& columns, Notes& notes, std::string& n);
+TextTable methods_as_rows(const std::vector<CellGroup>& groups, const TableFigures& figures,
+                          const std::vector<FigureColumn>& columns, TableNotes& notes,
+                          std::string& n);
 
 // One row of a table whose columns are methods.
 struct FigureRow {
@@ -39,8 +40,8 @@ struct FigureRow {
 };
 
 // Rows × methods, with the n of each row. `first` heads the column of row names.
-TextTable methods_as_columns(const std::vector<Group>& groups, const Figures& figures,
+TextTable methods_as_columns(const std::vector<CellGroup>& groups, const TableFigures& figures,
                              const std::string& evaluated_on, const std::vector<FigureRow>& rows,
-                             const std::string& first, Notes& notes);
+                             const std::string& first, TableNotes& notes);
 
 }  // namespace oasis

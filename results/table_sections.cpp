@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "results/statement.h"
+#include "results/bound_statement.h"
 #include "results/table_layout.h"
 #include "support/text.h"
 
@@ -28,11 +28,14 @@ constexpr Labelled kPerplexities[] = {{"perplexity", "perplexity"}, {"bits_per_b
 constexpr Labelled kSinks[] = {
     {"first_token_mass", "first-token mass"},
     {"first_token_mass/without_first", "first-token mass, query 0 left out"},
+    {"first_token_mass/without_first_query", "first-token mass, query 0 left out"},
     {"first_token_mass/renormalized", "first-token mass / (1 − ρ)"},
     {"sink_rate", "sink rate, ε = 0.3"},
     {"null_posterior", "null posterior ρ"},
+    {"null_mass", "null posterior ρ"},
     {"attention_entropy", "attention entropy"},
     {"attention_max", "largest probability"},
+    {"largest_probability", "largest probability"},
     {"massive_activations", "massive activations"},
     {"d4_leakage", "D.4 leakage L"},
     {"d4_concentration", "D.4 concentration C"},
@@ -45,8 +48,8 @@ constexpr Labelled kShares[] = {{"null", "null mass"},
 
 using Distinct = std::set<std::string>;
 
-Distinct values_of(const Figures& figures, std::string FigureKey::*member, const Group& like,
-                   const std::string* evaluated_on = nullptr) {
+Distinct values_of(const TableFigures& figures, std::string FigureKey::*member,
+                   const CellGroup& like, const std::string* evaluated_on = nullptr) {
   Distinct values;
   for (const auto& [key, figure] : figures) {
     const bool fits = key.trained_on == like.trained_on && key.model == like.model &&
@@ -57,8 +60,9 @@ Distinct values_of(const Figures& figures, std::string FigureKey::*member, const
 }
 
 // The groups of each training set and model, in the suite's order.
-std::vector<std::vector<Group>> by_training_set_and_model(const std::vector<Group>& groups) {
-  std::vector<std::vector<Group>> parts;
+std::vector<std::vector<CellGroup>> by_training_set_and_model(
+    const std::vector<CellGroup>& groups) {
+  std::vector<std::vector<CellGroup>> parts;
   for (const auto& group : groups) {
     const auto same = std::find_if(parts.begin(), parts.end(), [&](const auto& part) {
       return part[0].trained_on == group.trained_on && part[0].model == group.model;
@@ -72,7 +76,7 @@ std::vector<std::vector<Group>> by_training_set_and_model(const std::vector<Grou
   return parts;
 }
 
-std::string part_heading(const Group& group, const std::string& evaluated_on) {
+std::string part_heading(const CellGroup& group, const std::string& evaluated_on) {
   std::string text = fmt::format("Model {} trained on {}", markdown_cell(group.model),
                                  markdown_cell(group.trained_on));
   if (!evaluated_on.empty()) text += ", evaluated on " + markdown_cell(evaluated_on);
@@ -80,7 +84,7 @@ std::string part_heading(const Group& group, const std::string& evaluated_on) {
 }
 
 std::string section(const std::string& heading, const std::string& n, const TextTable& table,
-                    const Notes& notes) {
+                    const TableNotes& notes) {
   std::string text =
       fmt::format("**{}**{}\n\n{}", heading, n.empty() ? "" : " · " + n, to_markdown(table));
   if (const std::string remarks = notes.text(); !remarks.empty()) text += "\n" + remarks;
@@ -88,8 +92,8 @@ std::string section(const std::string& heading, const std::string& n, const Text
 }
 
 // Where no method has a figure: the state of each, so that nothing goes missing silently.
-std::string states_only(const std::vector<Group>& part) {
-  Notes notes;
+std::string states_only(const std::vector<CellGroup>& part) {
+  TableNotes notes;
   TextTable table{{{"Method", false}, {"state", false}, {"seeds", true}}, {}};
   for (const auto& group : part) {
     std::string state = group.missing();
@@ -104,7 +108,7 @@ using Columns = std::vector<FigureColumn>;
 using ColumnMaker = Columns (*)(const Distinct& names, const std::string& evaluated_on);
 
 // Methods as rows, one table for each data set evaluated.
-std::string rows_per_evaluation(const TableScope& scope, const Figures& figures,
+std::string rows_per_evaluation(const TableScope& scope, const TableFigures& figures,
                                 ColumnMaker columns) {
   std::string text;
   for (const auto& part : by_training_set_and_model(scope.groups)) {
@@ -113,7 +117,7 @@ std::string rows_per_evaluation(const TableScope& scope, const Figures& figures,
       const auto names = values_of(figures, &FigureKey::column, part[0], &evaluated);
       const Columns shown = columns(names, evaluated);
       if (shown.empty()) continue;
-      Notes notes;
+      TableNotes notes;
       std::string n;
       const auto table = methods_as_rows(part, figures, shown, notes, n);
       text += section(part_heading(part[0], evaluated), n, table, notes);
@@ -124,7 +128,7 @@ std::string rows_per_evaluation(const TableScope& scope, const Figures& figures,
   return text;
 }
 
-std::string or_dash(Statement& query, int column, std::string (*format)(double)) {
+std::string or_dash(BoundStatement& query, int column, std::string (*format)(double)) {
   return query.is_null(column) ? "–" : format(query.real(column));
 }
 
@@ -203,7 +207,7 @@ std::string perplexity_section(const TableScope& scope) {
       text += states_only(part);
       continue;
     }
-    Notes notes;
+    TableNotes notes;
     std::string n;
     const auto table = methods_as_rows(part, figures, columns, notes, n);
     text += section(part_heading(part[0], ""), n, table, notes);
@@ -223,7 +227,7 @@ std::string sinks_section(const TableScope& scope) {
         if (names.erase(name) > 0) rows.push_back({"", name, label});
       }
       for (const auto& name : names) rows.push_back({"", name, name});
-      Notes notes;
+      TableNotes notes;
       const auto table = methods_as_columns(part, figures, evaluated, rows, "Quantity", notes);
       text += section(part_heading(part[0], evaluated), "", table, notes);
     }
@@ -244,7 +248,7 @@ std::string depth_section(const TableScope& scope) {
         if (!shares.contains(share)) continue;
         std::vector<FigureRow> rows;
         for (const auto& router : routers) rows.push_back({router, share, without_order(router)});
-        Notes notes;
+        TableNotes notes;
         const auto table = methods_as_columns(part, figures, evaluated, rows, "Router", notes);
         text += section(fmt::format("{}: {}", part_heading(part[0], evaluated), label), "", table,
                         notes);
@@ -256,7 +260,7 @@ std::string depth_section(const TableScope& scope) {
 }
 
 std::string training_section(const TableScope& scope) {
-  Statement query(
+  BoundStatement query(
       scope.store.database(),
       "SELECT method, trained_on, model, seed, kind, state, steps, tokens, final_loss, n,"
       " tokens_per_second, seconds, device, dtype FROM table_training"
@@ -288,7 +292,7 @@ std::string training_section(const TableScope& scope) {
 }
 
 std::string failures_section(const TableScope& scope) {
-  Statement query(
+  BoundStatement query(
       scope.store.database(),
       "SELECT method, trained_on, model, seed, kind, evaluated_on, precision, state, step,"
       " reason, last_checkpoint FROM table_failures WHERE suite_id = ?"
@@ -317,9 +321,9 @@ std::string failures_section(const TableScope& scope) {
 }
 
 std::string claims_section(const TableScope& scope) {
-  Statement query(scope.store.database(),
-                  "SELECT text, paper, unit, ours, settings, seeds, source FROM claims"
-                  " WHERE suite_id = ? ORDER BY id");
+  BoundStatement query(scope.store.database(),
+                       "SELECT text, paper, unit, ours, settings, seeds, source FROM claims"
+                       " WHERE suite_id = ? ORDER BY id");
   query.bind_all(scope.suite.id);
   TextTable table{{{"Claim", false},
                    {"paper", true},

@@ -12,7 +12,7 @@ namespace oasis {
 struct TableScope {
   const Store& store;
   const SuiteInfo& suite;
-  std::vector<Group> groups;  // all of the suite
+  std::vector<CellGroup> groups;  // all of the suite
 };
 
 std::string perplexity_section(const TableScope& scope);

@@ -4,9 +4,9 @@
 
 #include <sstream>
 
+#include "results/bound_statement.h"
 #include "results/query_writer.h"
 #include "results/sqlite_error.h"
-#include "results/statement.h"
 #include "results/table_sections.h"
 #include "results/table_text.h"
 #include "support/error.h"
@@ -85,7 +85,7 @@ const TableKind& known_table(const std::string& name) {
 }
 
 bool has_content(const TableScope& scope, const TableKind& kind) {
-  Statement query(scope.store.database(), kind.has_content);
+  BoundStatement query(scope.store.database(), kind.has_content);
   query.bind_all(scope.suite.id);
   return query.step() && query.integer(0) > 0;
 }

@@ -148,9 +148,9 @@ CREATE VIEW table_sinks AS
   FROM metric_summary
   WHERE precision = 'full'
     AND (metric LIKE 'first_token_mass%' OR metric LIKE 'sink_rate%'
-         OR metric IN ('null_posterior', 'attention_entropy', 'attention_max',
-                       'massive_activations', 'd4_leakage', 'd4_concentration',
-                       'd4_negative_entropy', 'depth_null_mass'));
+         OR metric LIKE 'd4_%'
+         OR metric IN ('null_posterior', 'null_mass', 'attention_entropy', 'attention_max',
+                       'largest_probability', 'massive_activations', 'depth_null_mass'));
 
 CREATE VIEW cell_layer_statistics AS
   -- long form: one row for each per-layer figure of each cell

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "results/find_database.h"
 #include "results/query.h"
 #include "support/error.h"
 
@@ -17,7 +18,7 @@ namespace {
 constexpr std::int64_t kRowsOfATable = 1000;  // as many as a person may want on a terminal
 
 struct QueryOptions {
-  std::string database = "oasis.db";
+  std::string database;
   std::string format = "table";
   std::string sql;
   std::int64_t limit = -1;  // -1: by format
@@ -41,7 +42,7 @@ void run_query_command(const QueryOptions& options) {
   limits.time = std::chrono::milliseconds(std::llround(options.time_limit * 1000));
   if (options.limit > 0) limits.rows = options.limit;
   if (options.limit < 0 && format == QueryFormat::kTable) limits.rows = kRowsOfATable;
-  const auto store = Store::open(options.database, Store::Mode::kReadOnly);
+  const auto store = Store::open(find_database(options.database), Store::Mode::kReadOnly);
   const auto outcome = run_query(store, options.sql, format, limits, std::cout);
   std::cout << std::flush;
   if (outcome.more) {
@@ -57,7 +58,7 @@ void add_query_command(CLI::App& app) {
       app.add_subcommand("query", "Run one SQL statement that reads the results database");
   auto options = std::make_shared<QueryOptions>();
   command->add_option("SQL", options->sql, "The statement; nothing that writes is run");
-  command->add_option("--db", options->database, "Results database")->capture_default_str();
+  command->add_option("--db", options->database, kDatabaseOptionHelp);
   command->add_option("--format", options->format, "table, csv or json")
       ->check(CLI::IsMember({"table", "csv", "json"}))
       ->capture_default_str();

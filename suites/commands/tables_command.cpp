@@ -7,13 +7,14 @@
 #include <memory>
 #include <string>
 
+#include "results/find_database.h"
 #include "results/tables.h"
 
 namespace oasis {
 namespace {
 
 struct TablesOptions {
-  std::string database = "oasis.db";
+  std::string database;
   std::string format = "markdown";
   TableRequest request;
   bool list = false;
@@ -27,7 +28,7 @@ void run_tables(TablesOptions options) {
     return;
   }
   options.request.format = options.format == "csv" ? TableFormat::kCsv : TableFormat::kMarkdown;
-  const auto store = Store::open(options.database, Store::Mode::kReadOnly);
+  const auto store = Store::open(find_database(options.database), Store::Mode::kReadOnly);
   std::cout << render_tables(store, options.request) << std::flush;
 }
 
@@ -38,7 +39,7 @@ void add_tables_command(CLI::App& app) {
   auto options = std::make_shared<TablesOptions>();
   command->add_option("NAME", options->request.names,
                       "Tables to print; by default every one that has something to show");
-  command->add_option("--db", options->database, "Results database")->capture_default_str();
+  command->add_option("--db", options->database, kDatabaseOptionHelp);
   command->add_option("--suite", options->request.suite,
                       "Suite to show; by default all, the newest version of each");
   command->add_option("--format", options->format, "markdown or csv")

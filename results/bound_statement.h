@@ -12,9 +12,9 @@
 
 namespace oasis {
 
-class Statement {
+class BoundStatement {
  public:
-  Statement(SQLite::Database& database, const char* sql) : statement_(database, sql) {}
+  BoundStatement(SQLite::Database& database, const char* sql) : statement_(database, sql) {}
 
   // Binds ?1, ?2, … in order: integers, bool (0 or 1), double, text, std::optional (NULL when
   // empty).

@@ -1,0 +1,17 @@
+// Which results database a command reads: its option --db, or what lies in the current folder.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace oasis {
+
+inline constexpr const char* kDatabaseOptionHelp =
+    "Results database, or the run folder that holds it; by default the only one of oasis.db and "
+    "runs/*/results.db";
+
+// `given`: the option's text, "" when it was not given. Throws Error (bad input) when there is none
+// or more than one to choose from.
+std::filesystem::path find_database(const std::string& given);
+
+}  // namespace oasis
