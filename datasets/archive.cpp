@@ -22,6 +22,12 @@ struct FreeArchive {
 };
 using Archive = std::unique_ptr<struct archive, FreeArchive>;
 
+// libarchive leaves the text out for some damage.
+std::string reason(struct archive* archive) {
+  const char* text = archive_error_string(archive);
+  return text == nullptr ? "damaged" : text;
+}
+
 Archive open_archive(const std::filesystem::path& path) {
   Archive archive(archive_read_new());
   if (!archive) throw failed("out of memory for unpacking {}", path.string());
@@ -32,8 +38,7 @@ Archive open_archive(const std::filesystem::path& path) {
   archive_read_support_filter_xz(archive.get());
   archive_read_support_filter_zstd(archive.get());
   if (archive_read_open_filename(archive.get(), path.c_str(), kBlockBytes) != ARCHIVE_OK) {
-    throw failed("{}: not an archive that can be read: {}", path.string(),
-                 archive_error_string(archive.get()));
+    throw failed("{}: not an archive that can be read: {}", path.string(), reason(archive.get()));
   }
   return archive;
 }
@@ -57,7 +62,7 @@ class Extraction {
   std::optional<std::string> next() {
     const int status = archive_read_next_header(archive_.get(), &entry_);
     if (status == ARCHIVE_EOF) return std::nullopt;
-    if (status != ARCHIVE_OK) throw refuse(archive_error_string(archive_.get()));
+    if (status != ARCHIVE_OK) throw refuse(reason(archive_.get()));
     if (++entries_ > limits_.max_entries) {
       throw refuse(fmt::format("more than {} entries", limits_.max_entries));
     }
@@ -86,7 +91,7 @@ class Extraction {
       la_int64_t offset = 0;
       const int status = archive_read_data_block(archive_.get(), &block, &bytes, &offset);
       if (status == ARCHIVE_EOF) return;
-      if (status != ARCHIVE_OK) throw refuse(archive_error_string(archive_.get()));
+      if (status != ARCHIVE_OK) throw refuse(reason(archive_.get()));
       bytes_ += bytes;
       if (bytes_ > limits_.max_bytes) {
         throw refuse(fmt::format("it unpacks to more than {}",
@@ -96,11 +101,8 @@ class Extraction {
     }
   }
 
-  Error refuse(const char* reason) const {
-    return refuse(std::string(reason ? reason : "damaged"));
-  }
-  Error refuse(const std::string& reason) const {
-    return failed("{}: archive refused: {}; remove it and fetch it again", path_.string(), reason);
+  Error refuse(const std::string& why) const {
+    return failed("{}: archive refused: {}; remove it and fetch it again", path_.string(), why);
   }
 
  private:

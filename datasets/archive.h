@@ -19,8 +19,9 @@ struct ArchiveLimits {
 //
 // The names in the archive never choose where anything is written. Even so an archive is refused as
 // a whole when any entry is an absolute path, holds "..", or is a link or device; when it exceeds
-// the limits; when it is damaged; or when it lacks a wanted member. Throws Error (failed) naming
-// archive and entry; members already written stay.
+// the limits; when it is seen to be damaged (the checksums of zip and bzip2 are compared, gzip's is
+// not, plain tar has none: compare the archive's SHA-256 first); or when it lacks a wanted member.
+// Throws Error (failed) naming archive and entry; members already written stay.
 void extract_members(const std::filesystem::path& archive,
                      const std::vector<std::pair<std::string, std::filesystem::path>>& wanted,
                      const ArchiveLimits& limits = {});

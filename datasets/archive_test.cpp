@@ -50,8 +50,6 @@ void write_archive(const std::filesystem::path& file, Format format,
 
 class Archives : public testing::TestWithParam<Format> {
  protected:
-  std::filesystem::path file_ = folder_ / "a.archive";
-
   void extract(const ArchiveLimits& limits = {}) {
     extract_members(file_, {{"data/train.txt", folder_ / "out/train.txt"}}, limits);
   }
@@ -71,6 +69,7 @@ class Archives : public testing::TestWithParam<Format> {
   }
 
   TestFolder folder_;
+  std::filesystem::path file_ = folder_ / "a.archive";
 };
 
 TEST_P(Archives, WantedMembersGoWhereTheCallerSays) {
@@ -139,8 +138,9 @@ TEST_P(Archives, CutOrFlippedIsAnErrorOrGivesTheRightText) {
     std::filesystem::remove(folder_ / "out/train.txt");
     try {
       extract();
-      // Plain tar protects its headers only: the caller's SHA-256 is what finds the rest.
-      if (GetParam() != Format::kTar) {
+      // Plain tar protects its headers only, and libarchive does not compare gzip's checksum: the
+      // SHA-256 of the archive is what finds the rest.
+      if (GetParam() == Format::kZip || GetParam() == Format::kTarBz2) {
         EXPECT_EQ(read_text(folder_ / "out/train.txt"), text) << trial;
       }
     } catch (const Error& error) {

@@ -1,7 +1,6 @@
 #include "suites/commands/data_command.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -15,6 +14,7 @@
 #include "datasets/prepare.h"
 #include "datasets/registry.h"
 #include "support/error.h"
+#include "support/progress_line.h"
 #include "support/text.h"
 
 namespace oasis {
@@ -34,25 +34,27 @@ void print(const nlohmann::json& json) {
   fmt::print("{}\n", json.dump(2));
 }
 
-// One line that rewrites itself on a terminal; one line for each piece of work otherwise.
-ProgressCallback progress_on_stderr() {
-  const bool terminal = isatty(STDERR_FILENO) != 0;
-  return [terminal, last = std::string()](const Progress& progress) mutable {
-    if (!terminal) {
-      if (progress.what != last) fmt::print(stderr, "{}\n", progress.what);
-    } else {
-      const auto done = human_bytes(static_cast<double>(progress.done));
-      const auto of =
-          progress.total == 0
-              ? done
-              : fmt::format("{} of {}", done, human_bytes(static_cast<double>(progress.total)));
-      fmt::print(stderr, "\r\033[K{} {}", progress.what, progress.done == 0 ? "" : of);
-      if (progress.total > 0 && progress.done >= progress.total) fmt::print(stderr, "\n");
-      std::fflush(stderr);
-    }
-    last = progress.what;
-  };
-}
+// Shows one piece of work after the other on stderr.
+class Report {
+ public:
+  ~Report() { line_.end(); }
+
+  ProgressCallback callback() {
+    return [this](const Progress& progress) {
+      if (progress.what != current_) {
+        line_.end();
+        current_ = progress.what;
+        line_.begin(progress.what, static_cast<double>(progress.done),
+                    static_cast<double>(progress.total), "bytes");
+      }
+      line_.update(static_cast<double>(progress.done));
+    };
+  }
+
+ private:
+  ProgressLine line_{stderr};
+  std::string current_;
+};
 
 std::string state_of(const DatasetEntry& entry, const DataFolders& folders) {
   if (entry.files.empty()) return "embedded";
@@ -157,10 +159,11 @@ void fetch(const DataOptions& options) {
   const auto folders = resolve_folders(options.data_home);
   // All names before the first download.
   for (const auto& name : options.names) dataset_entry(name);
+  Report report;
   nlohmann::json fetched = nlohmann::json::array();
   for (const auto& name : options.names) {
     const auto& entry = dataset_entry(name);
-    const auto written = fetch_dataset(entry, folders, {}, progress_on_stderr());
+    const auto written = fetch_dataset(entry, folders, {}, report.callback());
     for (const auto& path : written) {
       if (!options.json) fmt::print("fetched {}\n", path.string());
       fetched.push_back(path.string());
@@ -189,7 +192,8 @@ void tokenize(const DataOptions& options) {
     tokenizer_json["vocab_size"] = options.tokenizer.vocab_size;
     tokenizer_json["sample_bytes"] = options.tokenizer.sample_bytes;
   }
-  const auto progress = progress_on_stderr();
+  Report report;
+  const auto progress = report.callback();
   const auto tokenizer = prepare_tokenizer(parse_tokenizer_options(tokenizer_json, "--tokenizer"),
                                            description, folders, progress);
   nlohmann::json made = nlohmann::json::array();
