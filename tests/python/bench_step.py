@@ -1,4 +1,4 @@
-"""A training step of the eager reference and of `oasis step-bench`, side by side: seconds and peak memory.
+"""A training step of the eager reference and of the training_step_bench program, side by side: seconds and peak memory.
 
     python tests/python/bench_step.py [--method oasis] [--routing projected] [--steps 7] [--only eager|oasis]
 
@@ -70,8 +70,8 @@ def eager_command(a, rest):
 
 
 def oasis_command(a):
-    binary = os.environ.get("OASIS_BINARY", REPOSITORY / "build/oasis")
-    return [binary, "step-bench", "--json", "--method", a.method, "--routing", a.routing, "--layers", a.layers,
+    binary = os.environ.get("OASIS_STEP_BENCH", REPOSITORY / "build/tests/training_step_bench")
+    return [binary, "--method", a.method, "--routing", a.routing, "--layers", a.layers,
             "--hidden", a.hidden, "--heads", a.heads, "--intermediate", a.intermediate, "--vocab", a.vocab,
             "--length", a.length, "--batch", a.batch, "--threads", a.threads, "--steps", a.steps]
 

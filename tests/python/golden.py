@@ -76,7 +76,7 @@ def range_errors(expected, found):
     for name, r in expected.items():
         lo, hi = r.double().tolist()
         a, b = found[name].double().tolist()
-        errors[name] = max(abs(a - lo), abs(b - hi)) / (hi - lo)
+        errors[name] = max(abs(a - lo), abs(b - hi)) / max(hi - lo, 1e-9)  # a dead projection has no width
     return errors
 
 

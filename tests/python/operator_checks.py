@@ -1,4 +1,4 @@
-"""How an operator is held to a reference, forward and backward: float64 closely, float32 by what eager PyTorch loses."""
+"""How an operator is held to a reference, forward and backward: float64 closely, float32 by what eager loses."""
 
 import torch
 

@@ -6,6 +6,8 @@ import torch
 import golden
 import model_cases
 import reference
+from reference_config import load_checkpoint
+from reference_quantization import quantized
 
 PRECISE = 1e-6  # float64, forward and gradients
 SINGLE = 1e-5  # float32, forward
@@ -46,21 +48,40 @@ def test_losses(program, case, tmp_path):
     assert program.evaluate(folder, tokens, torch.float32)["loss"] == pytest.approx(expected, rel=SINGLE)
 
 
+def ranges_of(config, weights, settings):
+    found = quantized(config, weights, *settings).q.ranges
+    return {f"range.{point}": torch.tensor(r, dtype=torch.float64) for point, r in found.items()}
+
+
+def well_posed(folder, settings):
+    """Whether the reference's own ranges withstand a disturbance of the last bits: no value on a rounding boundary."""
+    config, weights = load_checkpoint(folder, torch.float64)
+    expected = ranges_of(config, weights, settings)
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        moved = {name: w * (1 + 1e-13 * torch.randn(w.shape, generator=generator, dtype=w.dtype))
+                 for name, w in weights.items()}
+        if max(golden.range_errors(expected, ranges_of(config, moved, settings)).values()) > 1e-4:
+            return False
+    return True
+
+
 @pytest.mark.parametrize("case", OFTEN, ids=lambda case: case.name)
 def test_quantized(program, worst, case, tmp_path):
     """Ranges and loss at a bit pair and a point set that differ from case to case."""
     index = model_cases.ALL.index(case)
     weight_bits, activation_bits = [(8, 8), (4, 8), (6, 7), (16, 16), (12, 9)][index % 5]
     points = ["published", "all_inputs"][index // 5 % 2]
-    folder, calibration = case.save(tmp_path / "model"), case.tokens(3, 4, 24, seed=1)
-    settings = (weight_bits, activation_bits, calibration, points)
+    folder = case.save(tmp_path / "model")
+    candidates = ((weight_bits, activation_bits, case.tokens(3, 4, 24, seed=s), points) for s in range(1, 9))
+    # Equal quantized scores put sparse probabilities exactly on rounding boundaries (see golden.EXACT_TIES).
+    sparse = "sparsemax" in str(case.values.get("oasis")) or "entmax" in str(case.values.get("oasis"))
+    settings = next(s for s in candidates if sparse or well_posed(folder, s))
     tokens = case.tokens(8, 24, seed=2)
     expected = reference.inspect(folder, tokens, torch.float64, quantization=settings)
     found = program.inspect(folder, tokens, torch.float64, quantization=settings)
     ranges = {k: v for k, v in expected.items() if k.startswith("range.")}
     worst.note("parity range error", max(golden.range_errors(ranges, found).values()), case.name)
-    # Equal quantized scores put sparse probabilities exactly on rounding boundaries (see golden.EXACT_TIES).
-    sparse = "sparsemax" in str(case.values.get("oasis")) or "entmax" in str(case.values.get("oasis"))
     golden.assert_ranges(ranges, found, ties=sparse)
     loss = reference.evaluation_loss(folder, tokens, quantization=settings)
     assert program.evaluate(folder, tokens, torch.float64, settings)["loss"] == pytest.approx(loss, abs=0.03)
