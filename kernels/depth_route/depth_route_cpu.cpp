@@ -8,16 +8,10 @@
 
 #include "kernels/depth_route/depth_route.h"
 #include "kernels/normalizer/row.h"
+#include "kernels/vector_loops.h"
 
 namespace oasis {
 namespace {
-
-// y += a·x
-template <typename T>
-void axpy(T a, const T* x, T* y, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
-}
 
 constexpr int64_t kGrain = 16;  // tokens per task: large enough to hide the scheduling
 
@@ -42,9 +36,9 @@ void depth_route_forward_cpu(const DepthRouteProblem<T>& p, T* routed, T* weight
       const T null_mean = p.nulls ? mean_null(p, m) : T(0);
       for (int64_t i = 0; i < n; ++i) {
         const T* y = p.values[i] + m * D;
-        g[i] = p.scale * row_dot(u, y, D);
+        g[i] = p.scale * dot(u, y, D);
         if (p.normalize_keys) {
-          const T r = T(1) / std::sqrt(row_dot(y, y, D) / static_cast<T>(D) + p.eps);
+          const T r = T(1) / std::sqrt(dot(y, y, D) / static_cast<T>(D) + p.eps);
           key_scale[m * n + i] = r;
           g[i] *= r;
         }
@@ -78,7 +72,7 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
       for (int64_t i = 0; i < n; ++i) {
         clamped[i] =
             std::clamp(g[i], static_cast<T>(-kDepthLogitClamp), static_cast<T>(kDepthLogitClamp));
-        grad_alpha[i] = grad_out ? row_dot(grad_out, p.values[i] + m * D, D) : T(0);
+        grad_alpha[i] = grad_out ? dot(grad_out, p.values[i] + m * D, D) : T(0);
         if (b.grad_weights) grad_alpha[i] += b.grad_weights[m * n + i];
       }
       normalize_row_backward(p.normalizer, clamped.data(), alpha, grad_alpha.data(), T(0),
@@ -95,7 +89,7 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
         T towards_y = 0;
         if (p.normalize_keys) {
           const T r = b.key_scale[m * n + i];
-          towards_y = -towards_u * r * r * r * row_dot(u, y, D) / static_cast<T>(D);
+          towards_y = -towards_u * r * r * r * dot(u, y, D) / static_cast<T>(D);
           towards_u *= r;
         }
         axpy(towards_u, y, grad_u, D);

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "kernels/dispatch.h"
-#include "kernels/normalizer/row.h"
+#include "kernels/vector_loops.h"
 
 namespace oasis {
 namespace {
@@ -38,7 +38,7 @@ std::tuple<at::Tensor, at::Tensor> forward_cpu(const at::Tensor& x, const at::Te
     at::parallel_for(0, M, 32, [&](int64_t begin, int64_t end) {
       for (int64_t m = begin; m < end; ++m) {
         const scalar_t* row = in + m * D;
-        r[m] = 1 / std::sqrt(row_dot(row, row, D) / static_cast<scalar_t>(D) +
+        r[m] = 1 / std::sqrt(dot(row, row, D) / static_cast<scalar_t>(D) +
                              static_cast<scalar_t>(eps));
 #pragma omp simd
         for (int64_t d = 0; d < D; ++d) out[m * D + d] = w[d] * (row[d] * r[m]);
