@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <regex>
 
 #include "results/bound_statement.h"
 #include "results/sql_text.h"
@@ -49,9 +48,8 @@ TEST(Schema, EveryTableSaysWhatARowIs) {
   auto store = Store::open(folder / "r.db", Store::Mode::kCreate);
   BoundStatement query(store.database(),
                        "SELECT name, sql FROM sqlite_schema WHERE type = 'table'");
-  const std::regex explained(R"(\n  -- )");
   while (query.step()) {
-    EXPECT_TRUE(std::regex_search(query.text(1), explained)) << query.text(0);
+    EXPECT_NE(query.text(1).find("\n  -- "), std::string::npos) << query.text(0);
   }
 }
 

@@ -132,7 +132,7 @@ TableFigures perplexity_figures(const Store& store, std::int64_t suite_id) {
 TableFigures quantization_figures(const Store& store, std::int64_t suite_id) {
   return read_figures(store, suite_id,
                       "SELECT trained_on, model, evaluated_on, method, '',"
-                      " printf('%05d|', setting_order) || setting, mean, sd, seeds, n, best, unit,"
+                      " printf('%06d|', setting_order) || setting, mean, sd, seeds, n, best, unit,"
                       " reason, percent_vs_attnres, ratio_to_full, seeds_massive, seeds_counted"
                       " FROM table_quantization WHERE suite_id = ?");
 }

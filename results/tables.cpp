@@ -23,6 +23,7 @@ struct TableKind {
   std::string (*markdown)(const TableScope&);
   const char* has_content;  // a query that gives 0 when the table says nothing of the suite
   const char* csv;
+  bool detail = false;  // long, of interest to few: printed when asked for
 };
 
 #define OASIS_COUNT(view) "SELECT count(*) FROM " view " WHERE suite_id = ?"
@@ -44,7 +45,7 @@ constexpr TableKind kTables[] = {
      "SELECT count(*) FROM table_outliers WHERE suite_id = ? AND metric NOT IN ('max_inf_norm/seq',"
      " 'avg_kurtosis/seq', 'max_inf_norm/seq/mlp', 'max_inf_norm/seq/layer', "
      "'massive_activations')",
-     OASIS_ROWS("table_outliers")},
+     OASIS_ROWS("table_outliers"), true},
     {"quantization", "table_quantization", "Perplexity under simulated quantization",
      "Mean ± sample standard deviation over seeds, in brackets the ratio to the method's own full"
      " precision; the least mean is bold. massive: seeds with massive activations at full"
@@ -59,7 +60,7 @@ constexpr TableKind kTables[] = {
     {"depth", "table_depth", "Depth routing",
      "Where each router's weight goes, mean ± sample standard deviation over seeds. Null mass: one"
      " minus the sum of the weights.",
-     depth_section, OASIS_COUNT("table_depth"), OASIS_ROWS("table_depth")},
+     depth_section, OASIS_COUNT("table_depth"), OASIS_ROWS("table_depth"), true},
     {"training", "table_training", "Training",
      "Final loss: mean over the recorded steps of the last tenth, n of them. Time: sessions that"
      " ended in order.",
@@ -153,12 +154,19 @@ std::string render_tables(const Store& store, const TableRequest& request) {
         text += fmt::format("## {}\n\n{}\n\n", markdown_cell(suite.name),
                             markdown_cell(provenance(scope)));
       }
-      if (request.names.empty()) {
-        for (const auto& kind : kTables) {
-          if (has_content(scope, kind)) text += render(scope, kind, request.format);
+      for (const auto* kind : asked) text += render(scope, *kind, request.format);
+      if (!request.names.empty()) continue;
+      std::vector<std::string> left_out;
+      for (const auto& kind : kTables) {
+        if (!has_content(scope, kind)) continue;
+        if (kind.detail && !request.details) {
+          left_out.emplace_back(kind.name);
+        } else {
+          text += render(scope, kind, request.format);
         }
-      } else {
-        for (const auto* kind : asked) text += render(scope, *kind, request.format);
+      }
+      if (!left_out.empty() && request.format == TableFormat::kMarkdown) {
+        text += fmt::format("More: oasis tables {}\n\n", join(left_out, " "));
       }
     }
     return text;

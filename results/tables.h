@@ -25,6 +25,7 @@ struct TableRequest {
   std::vector<std::string> names = {};  // empty: every table that has something to show
   std::string suite = {};               // "": every suite, the newest version of each
   TableFormat format = TableFormat::kMarkdown;
+  bool details = false;  // without names: the long tables too, else a line says what they are
 };
 
 // Throws Error (bad input) for an unknown table or suite, with the nearest name, and for a database

@@ -101,14 +101,17 @@ TEST_F(Tables, SinksAndDepthGolden) {
 
 TEST_F(Tables, EverythingThatHasContentIsPrinted) {
   write_sample();
-  const std::string text = render({});
+  std::string text = render({});
   for (const char* part :
        {"### Perplexity at full precision", "### Activation outliers at full precision",
-        "### Perplexity under simulated", "### Attention sinks", "### Depth routing",
+        "### Perplexity under simulated", "### Attention sinks", "More: oasis tables depth\n",
         "### Training", "| sparsemax | books      | tiny  |    1 | pretrain | failed |   17 |",
         "### The paper's claims", "+12.42 points |  not run"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
+  EXPECT_EQ(text.find("### Depth routing"), std::string::npos);  // long: when asked for
+  text = render({.details = true});
+  EXPECT_NE(text.find("### Depth routing"), std::string::npos);
   EXPECT_EQ(text.find("other variants"), std::string::npos);  // nothing measured: not printed
 }
 

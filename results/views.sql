@@ -117,8 +117,9 @@ CREATE VIEW table_quantization AS
               ELSE m.precision || ' ' || m.points ||
                    CASE m.quantizer WHEN '' THEN '' ELSE ', ' || m.quantizer END
          END AS setting,
-         -- full precision first, then fewer and fewer bits
-         ifnull((100 - m.weight_bits) * 100 + 100 - m.activation_bits, 0) AS setting_order,
+         -- full precision first, then fewer and fewer bits, published points before others
+         ifnull((100 - m.weight_bits) * 1000 + (100 - m.activation_bits) * 10
+                + (m.points <> 'published'), 0) AS setting_order,
          m.metric, m.unit, m.mean, m.sd, m.lowest, m.highest, m.seeds, m.n, m.reason,
          m.mean / nullif(f.mean, 0) AS ratio_to_full,
          100 * (m.mean / nullif(b.mean, 0) - 1) AS percent_vs_attnres,
@@ -201,9 +202,13 @@ CREATE VIEW table_depth AS
 CREATE VIEW table_training AS
   -- one row for each training of each cell
   SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
-         c.seed, t.id AS stage_id, t.kind, t.state, last.step AS steps, last.tokens,
-         last.loss AS final_loss,  -- nat per token, mean over the last tenth of the recorded steps
-         last.averaged AS n, last.tokens / (last.step * last.seconds_per_step) AS tokens_per_second,
+         c.seed, t.id AS stage_id, t.kind, t.state, p.steps, p.tokens,
+         -- nat per token, mean over the last tenth of the recorded steps, n of them
+         (SELECT avg(q.loss) FROM curves q WHERE q.stage_id = t.id AND q.step > 0.9 * p.steps)
+           AS final_loss,
+         (SELECT nullif(count(q.loss), 0) FROM curves q WHERE q.stage_id = t.id AND q.step > 0.9 * p.steps)
+           AS n,
+         p.tokens / (p.steps * p.seconds_per_step) AS tokens_per_second,
          t.seconds, t.device, t.dtype, r.source_revision, r.source_dirty, t.error
   FROM suites s
   JOIN cells c ON c.suite_id = s.id
@@ -211,12 +216,9 @@ CREATE VIEW table_training AS
   JOIN stages t ON t.id = x.stage_id AND t.kind IN ('pretrain', 'finetune')
   LEFT JOIN runs r ON r.id = t.run_id
   LEFT JOIN (
-    SELECT stage_id, max(step) AS step, max(tokens) AS tokens,
-           avg(seconds_per_step) AS seconds_per_step,
-           avg(CASE WHEN step > 0.9 * final THEN loss END) AS loss,
-           sum(step > 0.9 * final AND loss IS NOT NULL) AS averaged
-    FROM (SELECT *, max(step) OVER (PARTITION BY stage_id) AS final FROM curves)
-    GROUP BY stage_id) last ON last.stage_id = t.id;
+    SELECT stage_id, max(step) AS steps, max(tokens) AS tokens,
+           avg(seconds_per_step) AS seconds_per_step
+    FROM curves GROUP BY stage_id) p ON p.stage_id = t.id;
 
 CREATE VIEW table_failures AS
   -- every stage that failed or was stopped before its end

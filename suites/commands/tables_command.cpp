@@ -37,8 +37,10 @@ void run_tables(TablesOptions options) {
 void add_tables_command(CLI::App& app) {
   auto* command = app.add_subcommand("tables", "Print the tables of a results database");
   auto options = std::make_shared<TablesOptions>();
-  command->add_option("NAME", options->request.names,
-                      "Tables to print; by default every one that has something to show");
+  command->add_option(
+      "NAME", options->request.names,
+      "Tables to print; by default all but the long ones that have something to show");
+  command->add_flag("--all", options->request.details, "Print the long tables too");
   command->add_option("--db", options->database, kDatabaseOptionHelp);
   command->add_option("--suite", options->request.suite,
                       "Suite to show; by default all, the newest version of each");
