@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #include "kernels/normalizer/normalizer.h"
 #include "kernels/normalizer/vector_math.h"
@@ -36,12 +37,48 @@ T row_max(const T* row, std::int64_t n) {
   return largest;
 }
 
+// Σ_j term(j). The sums of short chunks are added up in float64, so that rounding does not grow
+// with the length of the row. (The term comes by value: read through a reference in every step,
+// what it captured would keep the loop from being vectorised.)
+constexpr std::int64_t kSumChunk = 64;
+
+template <class T, class Term>
+T row_sum(std::int64_t n, Term term) {
+  double total = 0;
+  for (std::int64_t begin = 0; begin < n; begin += kSumChunk) {
+    const std::int64_t end = begin + kSumChunk < n ? begin + kSumChunk : n;
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t j = begin; j < end; ++j) sum += term(j);
+    total += sum;
+  }
+  return static_cast<T>(total);
+}
+
+// Two sums in one pass; term(j) is a pair.
+template <class T, class Term>
+std::pair<T, T> row_sums(std::int64_t n, Term term) {
+  double first_total = 0;
+  double second_total = 0;
+  for (std::int64_t begin = 0; begin < n; begin += kSumChunk) {
+    const std::int64_t end = begin + kSumChunk < n ? begin + kSumChunk : n;
+    T first = 0;
+    T second = 0;
+#pragma omp simd reduction(+ : first, second)
+    for (std::int64_t j = begin; j < end; ++j) {
+      const std::pair<T, T> terms = term(j);
+      first += terms.first;
+      second += terms.second;
+    }
+    first_total += first;
+    second_total += second;
+  }
+  return {static_cast<T>(first_total), static_cast<T>(second_total)};
+}
+
 template <class T>
 T row_dot(const T* a, const T* b, std::int64_t n) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t j = 0; j < n; ++j) sum += a[j] * b[j];
-  return sum;
+  return row_sum<T>(n, [=](std::int64_t j) { return a[j] * b[j]; });
 }
 
 namespace detail {
@@ -55,48 +92,49 @@ T positive_part(T x) {
 template <class T>
 RowStatistic<T> softmax_row(bool with_null, const T* logits, T* weights, std::int64_t n) {
   T shift = row_max(logits, n);
-  T sum = 0;
-  if (with_null) {
-    shift = shift > 0 ? shift : T(0);
-    sum = vector_exp(-shift);
-  }
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t j = 0; j < n; ++j) {
+  if (with_null && !(shift > 0)) shift = 0;
+  const T null = with_null ? vector_exp(-shift) : T(0);
+  const T sum = row_sum<T>(n, [=](std::int64_t j) {
     const T e = vector_exp(logits[j] - shift);
     weights[j] = e;
-    sum += e;
-  }
-  const T scale = 1 / sum;
+    return e;
+  });
+  const T scale = 1 / (sum + null);
 #pragma omp simd
   for (std::int64_t j = 0; j < n; ++j) weights[j] *= scale;
   return {shift, scale};
 }
 
-// Root of a convex decreasing function of τ from below: Newton's step never passes the root, so
-// the loop ends when rounding stops τ from growing. τ = max − 1 starts below it, since there the
-// largest logit alone contributes 1.
-constexpr int kMaxNewtonSteps = 64;
+// Root of a convex decreasing function by Newton's method, next = step(tau). From τ = max − 1,
+// which lies below the root since the largest logit alone contributes 1, exact steps never pass it.
+// Rounded ones may, by the last digits of a long step; one step back mends that, and the second
+// ends it.
+template <class T, class Step>
+T newton_root(const Step& step) {
+  constexpr int kMostSteps = 64;
+  T tau = -1;
+  bool stepped_back = false;
+  for (int i = 0; i < kMostSteps; ++i) {
+    const T next = step(tau);
+    if (std::isnan(next)) return next;
+    if (next == tau || (next < tau && stepped_back)) break;
+    stepped_back = stepped_back || next < tau;
+    tau = next;
+  }
+  return tau;
+}
 
 // Σ max(s − τ, 0) = 1. Newton's step is (Σ_{s>τ} s − 1)/|{s > τ}| (Michelot 1986).
 template <class T>
 RowStatistic<T> sparsemax_statistic(const T* logits, std::int64_t n) {
   const T shift = row_max(logits, n);
-  T tau = -1;
-  for (int step = 0; step < kMaxNewtonSteps; ++step) {
-    T excess = -1;
-    T support = 0;
-#pragma omp simd reduction(+ : excess, support)
-    for (std::int64_t j = 0; j < n; ++j) {
-      const T distance = logits[j] - shift - tau;
-      excess += positive_part(distance);
-      support += distance > 0 ? T(1) : T(0);
-    }
-    const T next = tau + excess / support;
-    if (next <= tau) break;
-    tau = next;
-    if (std::isnan(tau)) break;
-  }
-  return {shift, tau};
+  return {shift, newton_root<T>([=](T tau) {
+            const auto [sum, support] = row_sums<T>(n, [=](std::int64_t j) {
+              const T distance = logits[j] - shift - tau;
+              return std::pair{positive_part(distance), distance > 0 ? T(1) : T(0)};
+            });
+            return tau + (sum - 1) / support;
+          })};
 }
 
 // Σ max(s/2 − τ, 0)² = 1. Newton on the root of the sum, a norm and so convex as well: exact in
@@ -104,23 +142,14 @@ RowStatistic<T> sparsemax_statistic(const T* logits, std::int64_t n) {
 template <class T>
 RowStatistic<T> entmax15_statistic(const T* logits, std::int64_t n) {
   const T shift = row_max(logits, n);
-  T tau = -1;
-  for (int step = 0; step < kMaxNewtonSteps; ++step) {
-    T sum = 0;
-    T squares = 0;
-#pragma omp simd reduction(+ : sum, squares)
-    for (std::int64_t j = 0; j < n; ++j) {
-      const T distance = positive_part((logits[j] - shift) / 2 - tau);
-      sum += distance;
-      squares += distance * distance;
-    }
-    const T norm = std::sqrt(squares);
-    const T next = tau + (norm - 1) * norm / sum;
-    if (next <= tau) break;
-    tau = next;
-    if (std::isnan(tau)) break;
-  }
-  return {shift, tau};
+  return {shift, newton_root<T>([=](T tau) {
+            const auto [sum, squares] = row_sums<T>(n, [=](std::int64_t j) {
+              const T distance = positive_part((logits[j] - shift) / 2 - tau);
+              return std::pair{distance, distance * distance};
+            });
+            const T norm = std::sqrt(squares);
+            return tau + (norm - 1) * norm / sum;
+          })};
 }
 
 template <class T>
@@ -218,14 +247,12 @@ void normalize_row_backward(const NormalizerSpec& spec, const RowStatistic<T>& s
       const T offset = static_cast<T>(spec.gamma);
       const T shift = statistic.shift;
       const T scale = statistic.value;
-      T row_term = 0;
-#pragma omp simd reduction(+ : row_term)
-      for (std::int64_t j = 0; j < n; ++j) {
+      const T row_term = row_sum<T>(n, [=](std::int64_t j) {
         const T soft = vector_exp(logits[j] - shift) * scale;
         const T unclipped = gain * soft + offset;
         const T passed = (unclipped >= 0 && unclipped <= 1) ? gain * grad_probs[j] : T(0);
-        row_term += soft * passed;
-      }
+        return soft * passed;
+      });
 #pragma omp simd
       for (std::int64_t j = 0; j < n; ++j) {
         const T soft = vector_exp(logits[j] - shift) * scale;
@@ -236,14 +263,9 @@ void normalize_row_backward(const NormalizerSpec& spec, const RowStatistic<T>& s
       return;
     }
     case Normalizer::kSparsemax: {
-      T sum = 0;
-      T support = 0;
-#pragma omp simd reduction(+ : sum, support)
-      for (std::int64_t j = 0; j < n; ++j) {
-        const bool inside = probs[j] > 0;
-        sum += inside ? grad_probs[j] : T(0);
-        support += inside ? T(1) : T(0);
-      }
+      const auto [sum, support] = row_sums<T>(n, [=](std::int64_t j) {
+        return std::pair{probs[j] > 0 ? grad_probs[j] : T(0), probs[j] > 0 ? T(1) : T(0)};
+      });
       const T mean = sum / support;
 #pragma omp simd
       for (std::int64_t j = 0; j < n; ++j) {
@@ -252,14 +274,10 @@ void normalize_row_backward(const NormalizerSpec& spec, const RowStatistic<T>& s
       return;
     }
     case Normalizer::kEntmax15: {
-      T weighted = 0;
-      T roots = 0;
-#pragma omp simd reduction(+ : weighted, roots)
-      for (std::int64_t j = 0; j < n; ++j) {
+      const auto [weighted, roots] = row_sums<T>(n, [=](std::int64_t j) {
         const T root = std::sqrt(probs[j]);
-        weighted += root * grad_probs[j];
-        roots += root;
-      }
+        return std::pair{root * grad_probs[j], root};
+      });
       const T mean = weighted / roots;
 #pragma omp simd
       for (std::int64_t j = 0; j < n; ++j) {
@@ -279,11 +297,10 @@ void normalize_row_backward(const NormalizerSpec& spec, const T* logits, const T
   const bool through_null = spec.has_null() && grad_null != 0;
   if (through_null || spec.kind == Normalizer::kClippedSoftmax) {
     const T largest = row_max(logits, n);
-    statistic.shift = through_null && largest < 0 ? T(0) : largest;
-    T sum = through_null ? vector_exp(-statistic.shift) : T(0);
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t j = 0; j < n; ++j) sum += vector_exp(logits[j] - statistic.shift);
-    statistic.value = 1 / sum;
+    const T shift = through_null && !(largest > 0) ? T(0) : largest;
+    const T null = through_null ? vector_exp(-shift) : T(0);
+    const T sum = row_sum<T>(n, [=](std::int64_t j) { return vector_exp(logits[j] - shift); });
+    statistic = {shift, 1 / (sum + null)};
     if (through_null) null_posterior = statistic.null_posterior();
   }
   normalize_row_backward(spec, statistic, logits, probs, grad_probs, null_posterior, grad_null,
