@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <map>
 
 #include "datasets/shards.h"
+#include "datasets/tokenizer.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/sha256.h"
@@ -22,6 +24,31 @@ std::map<std::string, std::string> read_sums(const std::filesystem::path& file) 
     if (line.size() > 66 && line[64] == ' ') sums[line.substr(66)] = line.substr(0, 64);
   }
   return sums;
+}
+
+// Sorted. What is being written, or was left by a process that was killed, is not finished.
+std::vector<std::filesystem::path> finished_folders(const std::filesystem::path& parent) {
+  std::vector<std::filesystem::path> folders;
+  std::error_code error;
+  for (const auto& item : std::filesystem::directory_iterator(parent, error)) {
+    const bool unfinished = item.path().filename().string().find(".part-") != std::string::npos;
+    if (item.is_directory() && !unfinished) folders.push_back(item.path());
+  }
+  std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+// `hash_of_content` throws Error when something is wrong.
+FileCheck check_folder(const std::filesystem::path& folder,
+                       const std::function<std::string()>& hash_of_content) {
+  FileCheck check{folder, FileCheck::State::kGood, "", ""};
+  try {
+    check.sha256 = hash_of_content();
+  } catch (const Error& problem) {
+    check.state = FileCheck::State::kDamaged;
+    check.problem = problem.what();
+  }
+  return check;
 }
 
 }  // namespace
@@ -85,27 +112,17 @@ std::vector<FileCheck> check_dataset(const DatasetEntry& entry, const DataFolder
   return checks;
 }
 
-std::vector<FileCheck> check_shards(const DataFolders& folders) {
-  std::vector<std::filesystem::path> splits;
-  std::error_code error;
-  for (const auto& item : std::filesystem::directory_iterator(folders.cache / "shards", error)) {
-    // What is being written, or was left by a process that was killed, is not a split.
-    const bool unfinished = item.path().filename().string().find(".part-") != std::string::npos;
-    if (item.is_directory() && !unfinished) splits.push_back(item.path());
-  }
-  std::sort(splits.begin(), splits.end());
+std::vector<FileCheck> check_cache(const DataFolders& folders) {
   std::vector<FileCheck> checks;
-  for (const auto& split : splits) {
-    FileCheck check{split, FileCheck::State::kGood, "", ""};
-    try {
-      const TokenSplit opened(split);
-      opened.verify();
-      check.sha256 = opened.info().content_hash();
-    } catch (const Error& problem) {
-      check.state = FileCheck::State::kDamaged;
-      check.problem = problem.what();
-    }
-    checks.push_back(std::move(check));
+  for (const auto& folder : finished_folders(folders.cache / "tokenizers")) {
+    checks.push_back(check_folder(folder, [&folder] { return load_tokenizer(folder)->hash(); }));
+  }
+  for (const auto& folder : finished_folders(folders.cache / "shards")) {
+    checks.push_back(check_folder(folder, [&folder] {
+      const TokenSplit split(folder);
+      split.verify();
+      return split.info().content_hash();
+    }));
   }
   return checks;
 }

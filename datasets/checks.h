@@ -34,9 +34,9 @@ void record_sha256(const std::filesystem::path& file, const std::string& sha256)
 FileCheck check_file(const DataFile& file, const DataFolders& folders);
 std::vector<FileCheck> check_dataset(const DatasetEntry& entry, const DataFolders& folders);
 
-// Every tokenized split in the cache: sizes and hashes. One entry for each split's folder, naming
-// the file that is damaged.
-std::vector<FileCheck> check_shards(const DataFolders& folders);
+// Everything that was made in the cache: tokenizers, and tokenized splits by sizes and hashes. One
+// entry for each folder; the problem names the file that is damaged.
+std::vector<FileCheck> check_cache(const DataFolders& folders);
 
 // Whether any of the data set's files is there.
 bool is_present(const DatasetEntry& entry, const DataFolders& folders);

@@ -127,16 +127,18 @@ TEST_F(Fetch, WhatCannotBeFetchedSaysWhy) {
                "it is generated"));
 }
 
-TEST_F(Fetch, ShardChecksNameTheDamagedFile) {
+TEST_F(Fetch, CacheChecksNameTheDamagedFile) {
   fetch();
   const auto folder =
       prepare_split(entry_.description, "train", byte_tokenizer(), folders_)->folder();
-  ASSERT_EQ(check_shards(folders_).size(), 1u);
-  EXPECT_EQ(check_shards(folders_)[0].state, FileCheck::State::kGood);
+  ASSERT_EQ(check_cache(folders_).size(), 1u);
+  EXPECT_EQ(check_cache(folders_)[0].state, FileCheck::State::kGood);
   std::filesystem::resize_file(folder / "shard-00000.bin", 3);
-  const auto checks = check_shards(folders_);
+  const auto checks = check_cache(folders_);
   EXPECT_EQ(checks[0].state, FileCheck::State::kDamaged);
   EXPECT_TRUE(contains(checks[0].problem, (folder / "shard-00000.bin").string()));
+  write_text(folders_.cache / "tokenizers/x/oasis_tokenizer.json", "{");
+  EXPECT_TRUE(contains(check_cache(folders_)[0].problem, "tokenizers/x/oasis_tokenizer.json"));
 }
 
 }  // namespace

@@ -123,7 +123,7 @@ void verify(const DataOptions& options) {
           "OASIS_DATA_HOME, or fetch one with: oasis data fetch NAME",
           folders.home.string());
     }
-    add(check_shards(folders));
+    add(check_cache(folders));
   }
   for (const auto& name : options.names) add(check_dataset(dataset_entry(name), folders));
 
@@ -150,8 +150,10 @@ void verify(const DataOptions& options) {
         paths.push_back(check.path.string());
       }
     }
-    throw bad_input("{} of {} damaged or missing: {}; replace data files, remove damaged shards",
-                    bad, checks.size(), join(paths, ", "));
+    throw bad_input(
+        "{} of {} damaged or missing: {}; replace data files; remove what is damaged in the cache, "
+        "it is made again",
+        bad, checks.size(), join(paths, ", "));
   }
 }
 
@@ -231,7 +233,7 @@ void add_data_command(CLI::App& app) {
   add("list", "What is known: where it comes from, its licence, whether it is here", list);
 
   auto* verify_command =
-      add("verify", "Compare files, and all cached shards, with their SHA-256", verify);
+      add("verify", "Compare files, and all that is cached, with their SHA-256", verify);
   verify_command->add_option("names", options->names, "Data sets (default: all that are here)");
 
   auto* fetch_command = add("fetch", "Download data sets into the data folder", fetch);
