@@ -1,11 +1,11 @@
 #include "kernels/attention/attention.h"
 
-#include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <cmath>
 
 #include "kernels/attention/attention_paths.h"
+#include "kernels/autograd.h"
 
 namespace oasis {
 namespace {
@@ -91,9 +91,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     auto saved = out.saved;
     saved.insert(saved.begin(), {q, k, v});
     context->save_for_backward(saved);
-    context->saved_data["kind"] = static_cast<std::int64_t>(spec.kind);
-    context->saved_data["zeta"] = spec.zeta;
-    context->saved_data["gamma"] = spec.gamma;
+    save_normalizer(context, spec);
     context->saved_data["scale"] = scale;
     context->set_materialize_grads(false);
     return {out.context.to(q.scalar_type()), out.null_posterior};
@@ -103,12 +101,8 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     if (!grads[0].defined() && !grads[1].defined()) return {{}, {}, {}, {}, {}};
     auto saved = context->get_saved_variables();
     const auto type = saved[0].scalar_type();
-    const auto problem = in_compute_type(
-        {saved[0], saved[1], saved[2],
-         NormalizerSpec{static_cast<Normalizer>(context->saved_data["kind"].toInt()),
-                        context->saved_data["zeta"].toDouble(),
-                        context->saved_data["gamma"].toDouble()},
-         context->saved_data["scale"].toDouble()});
+    const auto problem = in_compute_type({saved[0], saved[1], saved[2], saved_normalizer(context),
+                                          context->saved_data["scale"].toDouble()});
     saved.erase(saved.begin(), saved.begin() + 3);
     const auto grad_context =
         grads[0].defined() ? grads[0].to(problem.q.scalar_type()) : at::Tensor();

@@ -5,13 +5,13 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <limits>
 
 #include "kernels/attention/attention.h"
+#include "kernels/autograd.h"
 #include "kernels/normalizer/composed.h"
 #include "kernels/normalizer/row.h"
 
@@ -22,10 +22,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
 constexpr std::int64_t kRowsPerTask = 32;
-
-at::Tensor in_compute_type(const at::Tensor& x) {
-  return x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
-}
 
 struct Result {
   at::Tensor probs;
@@ -98,9 +94,7 @@ struct AttentionWeightsFunction : torch::autograd::Function<AttentionWeightsFunc
       out.null_posterior = composed::null_posterior(spec, statistic).squeeze(-1);
     }
     context->save_for_backward({x, out.probs});
-    context->saved_data["kind"] = static_cast<std::int64_t>(spec.kind);
-    context->saved_data["zeta"] = spec.zeta;
-    context->saved_data["gamma"] = spec.gamma;
+    save_normalizer(context, spec);
     context->saved_data["type"] = static_cast<std::int64_t>(scores.scalar_type());
     context->set_materialize_grads(false);
     return {out.probs.to(scores.scalar_type()), out.null_posterior};
@@ -111,9 +105,7 @@ struct AttentionWeightsFunction : torch::autograd::Function<AttentionWeightsFunc
     const auto saved = context->get_saved_variables();
     const auto& x = saved[0];
     const auto& probs = saved[1];
-    const NormalizerSpec spec{static_cast<Normalizer>(context->saved_data["kind"].toInt()),
-                              context->saved_data["zeta"].toDouble(),
-                              context->saved_data["gamma"].toDouble()};
+    const auto spec = saved_normalizer(context);
     const auto type = static_cast<at::ScalarType>(context->saved_data["type"].toInt());
     const auto grad_probs = grads[0].defined() ? in_compute_type(grads[0]) : at::zeros_like(probs);
     const auto grad_null = grads[1].defined() ? in_compute_type(grads[1]) : at::Tensor();

@@ -7,11 +7,12 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/logical_and.h>
 #include <ATen/ops/round.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <cmath>
+
+#include "kernels/autograd.h"
 
 namespace oasis {
 namespace {
@@ -29,10 +30,6 @@ struct Grid {
   double lowest = 0;
   double highest = 0;
 };
-
-at::Tensor in_compute_type(const at::Tensor& x) {
-  return x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
-}
 
 template <class T>
 struct TypedGrid {

@@ -5,12 +5,12 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <cmath>
 #include <string>
 
+#include "kernels/autograd.h"
 #include "kernels/normalizer/composed.h"
 #include "kernels/normalizer/row.h"
 
@@ -24,11 +24,6 @@ constexpr std::int64_t kElementsPerTask = 16384;
 
 std::int64_t rows_per_task(std::int64_t n) {
   return std::max<std::int64_t>(1, kElementsPerTask / n);
-}
-
-// float64 stays, everything else computes in float32.
-at::Tensor in_compute_type(const at::Tensor& x) {
-  return x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
 }
 
 std::tuple<at::Tensor, at::Tensor> forward_cpu(const at::Tensor& logits,
@@ -86,9 +81,7 @@ struct NormalizeFunction : torch::autograd::Function<NormalizeFunction> {
       null = composed::null_posterior(spec, statistic).squeeze(-1);
     }
     context->save_for_backward({x, probs});
-    context->saved_data["kind"] = static_cast<std::int64_t>(spec.kind);
-    context->saved_data["zeta"] = spec.zeta;
-    context->saved_data["gamma"] = spec.gamma;
+    save_normalizer(context, spec);
     context->saved_data["dtype"] = static_cast<std::int64_t>(logits.scalar_type());
     return {probs.to(logits.scalar_type()), null};
   }
@@ -97,9 +90,7 @@ struct NormalizeFunction : torch::autograd::Function<NormalizeFunction> {
     const auto saved = context->get_saved_variables();
     const auto& x = saved[0];
     const auto& probs = saved[1];
-    const NormalizerSpec spec{static_cast<Normalizer>(context->saved_data["kind"].toInt()),
-                              context->saved_data["zeta"].toDouble(),
-                              context->saved_data["gamma"].toDouble()};
+    const auto spec = saved_normalizer(context);
     const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
     const auto grad_probs = grads[0].defined() ? in_compute_type(grads[0]) : at::zeros_like(probs);
     const auto grad_null = grads[1].defined() ? in_compute_type(grads[1]) : at::Tensor();
