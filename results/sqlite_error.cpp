@@ -21,7 +21,7 @@ void rethrow_sqlite(const std::filesystem::path& path, const SQLite::Exception& 
       code == SQLITE_FULL ||
       (code == SQLITE_IOERR && (system_errno == ENOSPC || system_errno == EDQUOT));
   if (disk_full) {
-    throw failed(
+    throw bad_input(
         "{}: the disk is full; what was stored before is intact. Free some space and run the same "
         "command again to continue",
         file);

@@ -10,7 +10,8 @@
 namespace oasis {
 
 // Throws the Error that `error` means for the database at `path`: bad input when the file is not
-// usable as it is (locked, read-only, damaged, not a database), failed otherwise (a full disk).
+// usable as it is (locked, read-only, damaged, not a database) or the disk is full, failed
+// otherwise.
 [[noreturn]] void rethrow_sqlite(const std::filesystem::path& path, const SQLite::Exception& error,
                                  int system_errno = 0);
 

@@ -6,7 +6,7 @@
 //
 // Errors, all Error with one message that names the file: bad input (exit status 2) for a file that
 // is no database, is damaged, is of a newer schema, cannot be written, or stays locked longer than
-// the timeout; failed (exit status 1) for a full disk. Every change is one transaction: after an
+// the timeout, and for a full disk. Every change is one transaction: after an
 // error the old contents stand. Any number of processes may write at once; a Store must not be
 // carried over a fork.
 //

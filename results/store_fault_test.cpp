@@ -1,4 +1,4 @@
-// Files that cannot be used as they are: one message each, exit status 2 (1 for a full disk), and
+// Files that cannot be used as they are: one message each, exit status 2, and
 // nothing that was stored is lost.
 #include <SQLiteCpp/Database.h>
 #include <SQLiteCpp/Transaction.h>
@@ -205,7 +205,7 @@ TEST(StoreFault, FullDiskKeepsWhatWasStored) {
         store.add_curve_points(stage.id, points);
         step += 500;
       } catch (const Error& error) {
-        EXPECT_EQ(error.exit_status(), 1);
+        EXPECT_EQ(error.exit_status(), 2);
         EXPECT_NE(std::string(error.what()).find("disk is full"), std::string::npos)
             << error.what();
         full = true;
@@ -226,7 +226,7 @@ TEST(StoreFault, DiskTooFullToBegin) {
   TemporaryFolder folder;
   SmallDisk disk(folder / "disk", "size=16k");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs is not permitted here";
-  expect_error(Error::Kind::kFailed, {"r.db", "disk is full"},
+  expect_error(Error::Kind::kBadInput, {"r.db", "disk is full"},
                [&] { Store::open(folder / "disk/r.db", Store::Mode::kCreate); });
   EXPECT_TRUE(fs::is_empty(folder / "disk"));
 }

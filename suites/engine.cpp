@@ -6,6 +6,7 @@
 
 #include "suites/cell_lock.h"
 #include "support/error.h"
+#include "support/sha256.h"
 #include "support/text.h"
 
 namespace oasis {
@@ -205,7 +206,7 @@ Engine::CellState Engine::run_stage(PlannedCell& planned, std::size_t index) {
     context.flush();
   } catch (const Error& error) {
     if (error.kind() == Error::Kind::kBadInput) {
-      store_.stop_stage(stage_id);
+      abandon(stage_id);
       throw;
     }
     outcome = {.kind = StageOutcome::Kind::kFailed, .reason = error.what()};
@@ -216,6 +217,15 @@ Engine::CellState Engine::run_stage(PlannedCell& planned, std::size_t index) {
   const bool stopped = outcome.kind == StageOutcome::Kind::kStopped;
   settle(planned, stage, stage_id, std::move(outcome));
   return stopped ? CellState::kStopped : CellState::kFinished;
+}
+
+// Before an error ends the run. On a full disk this fails too, which adds nothing to the error: the
+// next run finds the stage unfinished either way.
+void Engine::abandon(std::int64_t stage_id) {
+  try {
+    store_.stop_stage(stage_id);
+  } catch (const Error&) {
+  }
 }
 
 void Engine::settle(PlannedCell& planned, const Stage& stage, std::int64_t stage_id,
@@ -253,7 +263,15 @@ std::filesystem::path Engine::checkpoint_of(const PlannedCell& planned) {
   }
   const std::filesystem::path path = folder_ / row->artifact_path;
   std::error_code ignored;
-  if (std::filesystem::exists(path, ignored)) return path;
+  if (std::filesystem::exists(path, ignored)) {
+    if (sha256_file(path) != row->artifact_sha256) {
+      throw bad_input(
+          "{}: damaged: its SHA-256 is not the one that the database has; delete the "
+          "file to train that cell again",
+          path.string());
+    }
+    return path;
+  }
   progress_.message(fmt::format("{}: {} is gone; training again to evaluate it", planned.cell->name,
                                 path.string()));
   Context context(*this, planned, pretrain, std::nullopt);

@@ -49,6 +49,7 @@ class Engine {
 
   CellState run_cell(PlannedCell& cell);
   CellState run_stage(PlannedCell& cell, std::size_t index);
+  void abandon(std::int64_t stage_id);
   void settle(PlannedCell& cell, const Stage& stage, std::int64_t stage_id, StageOutcome outcome);
   std::filesystem::path checkpoint_of(const PlannedCell& cell);
   Artifact relative(Artifact artifact) const;

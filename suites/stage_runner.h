@@ -18,7 +18,8 @@ class StageContext {
 
   // Where this cell's checkpoints go; exists.
   virtual std::filesystem::path folder() const = 0;
-  // The checkpoint of the pretraining that this stage builds on; empty for a pretraining.
+  // The weights, as the pretraining's artifact named them, that this stage builds on; empty for a
+  // pretraining.
   virtual std::filesystem::path parent_checkpoint() const = 0;
 
   // Ask between steps; when true, write a checkpoint and return kStopped.

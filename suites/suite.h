@@ -106,7 +106,6 @@ struct TrainingSpec {
   double epsilon = 1e-8;
   double weight_decay = 0.1;
   std::int64_t warmup_steps = 2000;
-  std::string decay = "linear";
   std::optional<double> gradient_clip = 1.0;
   std::optional<double> router_clip;
   std::string dtype = "auto";

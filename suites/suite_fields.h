@@ -182,7 +182,10 @@ void fields(Visitor& v, TrainingSpec& s) {
                       "accumulate over them; must divide sequences_per_step; null: "
                       "all at once."},
                      s.micro_batch, {1, 1 << 20});
-  v.number({"learning_rate", "Largest learning rate of AdamW."}, s.learning_rate, {0, 10, true});
+  v.number({"learning_rate",
+            "Largest learning rate of AdamW, at the end of the warm-up; "
+            "from there linear to zero at the last step."},
+           s.learning_rate, {0, 10, true});
   v.number({"beta1", "AdamW's first decay."}, s.beta1, {0, 0.999999});
   v.number({"beta2", "AdamW's second decay."}, s.beta2, {0, 0.999999});
   v.number({"epsilon", "AdamW's ε."}, s.epsilon, {0, 1, true});
@@ -190,8 +193,6 @@ void fields(Visitor& v, TrainingSpec& s) {
            {0, 10});
   v.integer({"warmup_steps", "Steps of linear warm-up; at most `steps`."}, s.warmup_steps,
             {0, 100'000'000});
-  v.choice({"decay", "Learning rate after the warm-up: linear to zero at the last step, or kept."},
-           s.decay, {"linear", "constant"});
   v.optional_number({"gradient_clip", "Largest norm of the gradient; null: not clipped."},
                     s.gradient_clip, {0, 1e9, true});
   v.optional_number({"router_clip",

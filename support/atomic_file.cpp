@@ -11,6 +11,17 @@
 
 namespace oasis {
 
+namespace {
+
+Error disk_full(const std::filesystem::path& target) {
+  return bad_input(
+      "{}: the disk is full; the previous version, if any, is untouched. Free some space and run "
+      "the same command again",
+      target.string());
+}
+
+}  // namespace
+
 AtomicFile::AtomicFile(std::filesystem::path target) : target_(std::move(target)) {
   temporary_ = target_;
   temporary_ += fmt::format(".{}.part", ::getpid());
@@ -32,6 +43,7 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
     const ssize_t written = ::write(descriptor_, next, bytes);
     if (written < 0) {
       if (errno == EINTR) continue;
+      if (errno == ENOSPC || errno == EDQUOT) throw disk_full(target_);
       throw failed("{}: writing failed: {}; the previous version, if any, is untouched",
                    target_.string(), std::strerror(errno));
     }
@@ -43,6 +55,7 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
 void AtomicFile::commit() {
   const auto check = [this](bool ok, const char* step) {
     if (!ok) {
+      if (errno == ENOSPC || errno == EDQUOT) throw disk_full(target_);
       throw failed("{}: {} failed: {}; the previous version, if any, is untouched",
                    target_.string(), step, std::strerror(errno));
     }

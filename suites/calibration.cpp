@@ -1,0 +1,111 @@
+#include "suites/calibration.h"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+
+#include "datasets/loader.h"
+#include "models/evaluation.h"
+#include "models/trainer.h"
+#include "suites/cost.h"
+#include "suites/torch_options.h"
+
+namespace oasis {
+namespace {
+
+constexpr int kTimedSteps = 2;
+
+double seconds_of(const std::function<void()>& work) {
+  const auto began = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+}
+
+at::Tensor blocks(const TokenSplitPtr& split, std::int64_t length, std::int64_t count) {
+  const BlockLoader loader(split, length, 0);
+  return to_tensor(loader.batch(0, count), count);
+}
+
+// The first step allocates and warms caches; the quickest of the others is the steady state.
+double training_step_s(const Plan& plan, const Cell& cell, const TokenSplitPtr& train) {
+  const TrainingSpec& spec = plan.suite.training;
+  Decoder model = fresh_model(cell, plan.device);
+  Trainer trainer(model, training_options(spec, plan.device));
+  const at::Tensor tokens = blocks(train, spec.block_length, spec.sequences_per_step);
+  trainer.step(tokens);
+  double best = 1e300;
+  for (int i = 0; i < kTimedSteps; ++i) {
+    best = std::min(best, seconds_of([&] { trainer.step(tokens); }));
+  }
+  return best;
+}
+
+double evaluation_s(const Plan& plan, const Cell& cell, const OpenedSuiteData::ForTraining& data,
+                    const SuiteData::ForTraining& identities) {
+  const Suite& suite = plan.suite;
+  const at::Device device = torch_device(plan.device);
+  const Decoder model = fresh_model(cell, plan.device);
+  const std::int64_t length = suite.evaluation.block_length.value_or(suite.training.block_length);
+  const std::int64_t batch = suite.evaluation.batch_size;
+  const auto batches_of = [&](const Stage& stage) {
+    const auto count = evaluated_blocks(suite, identities.evaluated.at(stage.dataset));
+    return static_cast<double>((count + batch - 1) / batch);
+  };
+  double total = 0;
+  double full_batch = -1;
+  std::map<std::string, double> quantized_batch;
+  for (const Stage& stage : cell.stages) {
+    if (stage.kind == StageKind::kPretrain) continue;
+    const at::Tensor tokens = blocks(data.evaluated.at(stage.dataset), length, batch).to(device);
+    EvaluationOptions options;
+    if (!stage.quantization) {
+      if (full_batch < 0) {
+        full_batch = seconds_of([&] { evaluate(model, {tokens}, options); });
+      }
+      total += full_batch * batches_of(stage);
+      continue;
+    }
+    const std::string setting = to_json_object(*stage.quantization).dump();
+    if (!quantized_batch.contains(setting)) {
+      QuantizedModel quantized(model, quantization_options(*stage.quantization));
+      const at::Tensor calibration = blocks(data.train, suite.training.block_length,
+                                            stage.quantization->calibration_batch_size)
+                                         .to(device);
+      total += static_cast<double>(stage.quantization->calibration_batches) *
+               seconds_of([&] { quantized.calibrate(calibration); });
+      options.diagnostics = false;
+      quantized_batch[setting] = seconds_of(
+          [&] { evaluate(quantized.model(), {tokens}, options, {}, &quantized.observer()); });
+    }
+    total += quantized_batch[setting] * batches_of(stage);
+  }
+  return total;
+}
+
+}  // namespace
+
+std::map<std::string, CellTiming> time_cells(const Plan& plan, const std::vector<Cell>& cells,
+                                             const OpenedSuiteData& data, ProgressLine& progress) {
+  const SuiteData identities = data.identities();
+  std::map<std::string, CellTiming> by_kind;
+  std::map<std::string, CellTiming> result;
+  progress.begin("timing", 0, static_cast<double>(cells.size()), "cells");
+  for (const Cell& cell : cells) {
+    const std::string kind = cell.dataset.name + cell.model_config.dump();
+    if (!by_kind.contains(kind)) {
+      const auto& opened = data.by_dataset.at(cell.dataset.name);
+      CellTiming timing;
+      timing.training_s = static_cast<double>(plan.suite.training.steps) *
+                          training_step_s(plan, cell, opened.train);
+      timing.evaluation_s =
+          evaluation_s(plan, cell, opened, identities.by_dataset.at(cell.dataset.name));
+      by_kind[kind] = timing;
+    }
+    result[cell.name] = by_kind[kind];
+    progress.update(static_cast<double>(result.size()), cell.name);
+  }
+  progress.end();
+  return result;
+}
+
+}  // namespace oasis

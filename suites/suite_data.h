@@ -1,0 +1,31 @@
+// The data of a suite, opened: tokenizers and token splits, made at first use and then cached.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "datasets/folders.h"
+#include "datasets/shards.h"
+#include "datasets/tokenizer.h"
+#include "suites/plan.h"
+#include "support/progress_line.h"
+
+namespace oasis {
+
+struct OpenedSuiteData {
+  struct ForTraining {
+    TokenizerPtr tokenizer;
+    TokenSplitPtr train;
+    std::map<std::string, TokenSplitPtr> evaluated;  // by data set name
+  };
+  std::map<std::string, ForTraining> by_dataset;  // by the name of the data set trained on
+
+  SuiteData identities() const;
+};
+
+// `source` names the suite in messages. Throws Error (bad input) for missing or damaged files, and
+// for a data set that the tokenizer trained with cannot read.
+OpenedSuiteData open_suite_data(const Suite& suite, const DataFolders& folders,
+                                const std::string& source, ProgressLine& progress);
+
+}  // namespace oasis

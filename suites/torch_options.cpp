@@ -1,0 +1,73 @@
+#include "suites/torch_options.h"
+
+#include <ATen/Context.h>
+#include <ATen/ops/from_blob.h>
+
+#include "baselines/method_config.h"
+#include "models/initialization.h"
+
+namespace oasis {
+namespace {
+
+InitializationOptions initialization_options(const InitializationSpec& spec) {
+  InitializationOptions options;
+  options.initializer_range = spec.initializer_range;
+  options.recency_bias = spec.recency_bias;
+  options.router_query_init =
+      spec.router_query_init == "zero" ? RouterQueryInit::kZero : RouterQueryInit::kNormal;
+  options.beta_raw = spec.beta_raw;
+  options.gate_init = spec.gate_init;
+  return options;
+}
+
+}  // namespace
+
+at::Tensor to_tensor(std::vector<std::int64_t> tokens, std::int64_t rows) {
+  const auto columns = static_cast<std::int64_t>(tokens.size()) / rows;
+  return at::from_blob(tokens.data(), {rows, columns}, at::kLong).clone();
+}
+
+at::Device torch_device(const RunDevice& device) {
+  return device.type == "cuda" ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+}
+
+ModelConfig config_of(const Cell& cell) {
+  return parse_checkpoint_config(cell.model_config, cell.name);
+}
+
+TrainingOptions training_options(const TrainingSpec& spec, const RunDevice& device) {
+  TrainingOptions options;
+  options.steps = spec.steps;
+  options.warmup_steps = spec.warmup_steps;
+  options.learning_rate = spec.learning_rate;
+  options.beta1 = spec.beta1;
+  options.beta2 = spec.beta2;
+  options.epsilon = spec.epsilon;
+  options.weight_decay = spec.weight_decay;
+  options.gradient_clip = spec.gradient_clip.value_or(0.0);
+  options.router_clip = spec.router_clip;
+  options.micro_batch = spec.micro_batch.value_or(0);
+  options.autocast_bf16 = device.dtype == "bfloat16";
+  return options;
+}
+
+QuantizationOptions quantization_options(const QuantizationSpec& spec) {
+  QuantizationOptions options;
+  options.weight_bits = static_cast<int>(spec.weight_bits);
+  options.activation_bits = static_cast<int>(spec.activation_bits);
+  options.points = parse_quantization_points(spec.points);
+  options.momentum = spec.momentum;
+  options.percentile = spec.percentile;
+  return options;
+}
+
+Decoder fresh_model(const Cell& cell, const RunDevice& device) {
+  const auto seed = static_cast<std::uint64_t>(cell.seed);
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  generator.set_current_seed(seed);
+  Decoder model(config_of(cell), at::TensorOptions(at::kFloat));
+  initialize(model, initialization_options(cell.method.initialization), seed);
+  return model.to(at::TensorOptions(at::kFloat).device(torch_device(device)));
+}
+
+}  // namespace oasis
