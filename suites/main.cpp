@@ -8,6 +8,8 @@
 #include "results/environment.h"
 #include "suites/commands/data_command.h"
 #include "suites/commands/doctor_command.h"
+#include "suites/commands/evaluate_command.h"
+#include "suites/commands/inspect_command.h"
 #include "suites/commands/plan_command.h"
 #include "suites/commands/query_command.h"
 #include "suites/commands/reproduce_command.h"
@@ -37,6 +39,8 @@ int main(int argc, char** argv) {
   oasis::add_status_command(app);
   oasis::add_tables_command(app);
   oasis::add_query_command(app);
+  oasis::add_inspect_command(app);
+  oasis::add_evaluate_command(app);
   oasis::add_data_command(app);
   oasis::add_doctor_command(app);
   oasis::add_suite_schema_command(app);

@@ -44,9 +44,15 @@ def test_time_limit_stops_and_goes_on(oasis):
 
 def test_signals_stop_after_the_step(oasis):
     suite = oasis.suite(training__steps=100_000)
+
+    def saved():
+        return [path.stat().st_mtime_ns
+                for path in (oasis.folder / "run/cells").glob("*/training.safetensors")]
+
     for number in (signal.SIGINT, signal.SIGTERM):
+        before = saved()
         process = oasis.start("reproduce", suite, "--out", "run")
-        wait_for(lambda: list((oasis.folder / "run/cells").glob("*/training.safetensors")))
+        wait_for(lambda: saved() != before)
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 128 + number, err
