@@ -52,20 +52,20 @@ def sinks(record):
         "sink_rate": (per_head > SINK_EPSILON).double().mean(),
         "null_mass": null.mean(),
         "attention_entropy": -torch.xlogy(A, A).sum(-1).mean(),
-        "largest_probability": A.amax(-1).mean(),
+        "attention_max": A.amax(-1).mean(),
     }
     if T > 1:
-        out["first_token_mass/without_first_query"] = first[..., 1:].mean()
+        out["first_token_mass/without_first"] = first[..., 1:].mean()
     out["first_token_mass/renormalized"] = (first / (1 - null)).mean()
     return out
 
 
 def massive_activations(record, layers):
-    """|x| > 100 and at least 1,000 times the median |x| of the hidden state [T,D] of its layer and sequence."""
-    count = 0
+    """Per sequence: |x| > 100 and at least 1,000 times the median |x| of the hidden state [T,D] of its layer."""
+    count = 0.0
     for i in range(layers):
         x = record.sites[f"model.layers.{i}"].double().abs().flatten(1)
-        count += int(((x > 100) & (x >= 1000 * x.median(-1, keepdim=True).values)).sum())
+        count += float(((x > 100) & (x >= 1000 * x.median(-1, keepdim=True).values)).sum(-1).double().mean())
     return count
 
 
