@@ -1,5 +1,6 @@
 #include "suites/commands/evaluate_command.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/remainder.h>
