@@ -13,6 +13,8 @@ namespace oasis {
 namespace {
 
 constexpr auto kFlushInterval = std::chrono::seconds(2);
+// Other writers hold the database for milliseconds; whoever holds it longer is not one of ours.
+constexpr auto kPatience = std::chrono::seconds(20);
 constexpr auto kBusyPoll = std::chrono::milliseconds(500);
 
 std::string first_line(const std::string& text) {
@@ -334,7 +336,7 @@ Store open_run_folder(const std::filesystem::path& folder) {
     throw bad_input("{}: cannot be made: {}; choose a writable folder with --out", folder.string(),
                     error.message());
   }
-  return Store::open(database_of(folder), Store::Mode::kCreate);
+  return Store::open(database_of(folder), Store::Mode::kCreate, {kPatience});
 }
 
 }  // namespace oasis

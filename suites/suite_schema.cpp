@@ -247,7 +247,12 @@ Json suite_schema() {
 }
 
 std::string suite_reference() {
-  std::string text = "| field | type | default | meaning |\n|---|---|---|---|\n";
+  std::string text =
+      "# Fields of a suite file\n\n"
+      "Printed by `oasis suite-schema --markdown`. `x[]` is each item of the list `x`; items of "
+      "`datasets[]`, `methods[]` and `evaluation.datasets[]` may be a name alone. Defaults are the "
+      "published protocol.\n\n"
+      "| field | type | default | meaning |\n|---|---|---|---|\n";
   append_reference(suite_schema(), "", text);
   return text;
 }

@@ -202,11 +202,16 @@ TEST(Suite, EvaluatedNameTakesTheSuitesOwnDefinition) {
   EXPECT_EQ(parse(json).evaluation.datasets.at(0).files.valid.at(0), "b.txt");
 }
 
-TEST(SuiteSchema, CommittedFileIsTheGeneratedOne) {
-  std::ifstream file(OASIS_SUITES_FOLDER "/suite.schema.json");
-  const std::string committed(std::istreambuf_iterator<char>(file), {});
-  EXPECT_TRUE(committed == suite_schema().dump(2) + "\n")
+std::string committed(const std::string& path) {
+  std::ifstream file(OASIS_SOURCE_FOLDER "/" + path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(SuiteSchema, CommittedFilesAreTheGeneratedOnes) {
+  EXPECT_TRUE(committed("suites/suite.schema.json") == suite_schema().dump(2) + "\n")
       << "run: build/oasis suite-schema > suites/suite.schema.json";
+  EXPECT_TRUE(committed("docs/suite-fields.md") == suite_reference())
+      << "run: build/oasis suite-schema --markdown > docs/suite-fields.md";
 }
 
 TEST(SuiteSchema, DescribesEveryField) {

@@ -218,6 +218,7 @@ StageOutcome TorchStageRunner::run(const Plan& plan, const Cell& cell, const Sta
     outcome.kind = StageOutcome::Kind::kStopped;
     return outcome;
   }
+  context.progress(static_cast<double>(blocks), "");
   if (stage.quantization) {
     outcome.result.site_statistics =
         range_statistics(*state_->quantized, stage.quantization->calibration_batches *
