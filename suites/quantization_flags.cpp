@@ -9,11 +9,12 @@
 namespace oasis {
 
 void QuantizationFlags::add_to(CLI::App& command) {
-  command.add_option("--weight-bits", weight_bits, "Quantize weights to 2 to 16 bits");
+  auto* bits = command.add_option("--weight-bits", weight_bits, "Quantize weights to 2 to 16 bits");
   command.add_option("--activation-bits", activation_bits, "Quantize activations to 2 to 16 bits");
   command.add_option("--calibration", calibration,
                      "safetensors file with int64 tokens [batches,B,T] to set the ranges");
   command.add_option("--points", points, "Quantization points: published or all_inputs")
+      ->needs(bits)
       ->capture_default_str();
 }
 

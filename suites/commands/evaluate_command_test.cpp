@@ -133,6 +133,7 @@ TEST_F(EvaluateCommand, ContradictionsAreNamed) {
   EXPECT_TRUE(contains(message("{model} --tokens {tokens} --dataset books"), "--dataset"));
   EXPECT_TRUE(contains(message("{model} --tokens {tokens} --split test"), "--dataset"));
   EXPECT_TRUE(contains(message("{model} --tokens {tokens} --weight-bits 8"), "--activation-bits"));
+  EXPECT_TRUE(contains(message("{model} --tokens {tokens} --points all_inputs"), "--weight-bits"));
   EXPECT_TRUE(contains(message("{model} --tokens {tokens} --weight-bits 8 --activation-bits 8"),
                        "--calibration"));
   EXPECT_TRUE(contains(message("{model} --tokens {tokens} --dtype float16"), "float16"));
