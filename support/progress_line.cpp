@@ -12,6 +12,9 @@
 namespace oasis {
 namespace {
 
+constexpr double kLinesOfLongWork = 20;
+constexpr double kSlowest = 120;  // seconds between two plain lines, at most
+
 double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -74,7 +77,11 @@ void ProgressLine::message(const std::string& text) {
 
 void ProgressLine::show(bool force) {
   const double now = clock_();
-  if (!active_ || (!force && now - last_shown_ < style_.interval_s)) return;
+  // Plain lines stay in a log: the longer the work, the fewer of them.
+  const double interval =
+      style_.terminal ? style_.interval_s
+                      : std::clamp((now - began_) / kLinesOfLongWork, style_.interval_s, kSlowest);
+  if (!active_ || (!force && now - last_shown_ < interval)) return;
   last_shown_ = now;
   shown_current_ = true;
   std::string line = text(now);
