@@ -46,12 +46,11 @@ void chunk_cpu(at::Tensor& logits, const at::Tensor& targets, at::Tensor losses,
         }
         const scalar_t shift = row_max(row, V);
         const scalar_t own = row[y] - shift;
-        scalar_t sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t v = 0; v < V; ++v) {
-          row[v] = vector_exp(row[v] - shift);
-          sum += row[v];
-        }
+        const scalar_t sum = row_sum<scalar_t>(V, [=](int64_t v) {
+          const scalar_t e = vector_exp(row[v] - shift);
+          row[v] = e;
+          return e;
+        });
         loss[m] = std::log(sum) - own;
         if (with_gradient) {
           const scalar_t scale = weight / sum;

@@ -18,7 +18,9 @@
 namespace oasis {
 namespace {
 
-constexpr int64_t kSharedDirectionChunk = 256;
+// Tokens whose gradients of a shared direction are added up one after the other: few, so that
+// rounding does not grow with the batch.
+constexpr int64_t kSharedDirectionChunk = 32;
 
 void check_inputs(const std::vector<at::Tensor>& sources, const DepthRouteInputs& in) {
   TORCH_CHECK(!sources.empty(), "oasis::depth_route: needs at least one source");

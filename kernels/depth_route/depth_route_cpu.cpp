@@ -64,6 +64,9 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
   const bool shared_direction = p.direction_stride == 0;
   const auto token_range = [&](int64_t begin, int64_t end, T* shared_gradient) {
     std::vector<T> clamped(n), grad_alpha(n), gamma(n);
+    // A shared direction's gradient is summed over one token's sources first: rounding then grows
+    // with the tokens of a chunk plus the sources, not with their product.
+    std::vector<T> own_gradient(shared_direction ? D : 0);
     for (int64_t m = begin; m < end; ++m) {
       const T* u = p.direction + m * p.direction_stride;
       const T* g = b.logits + m * n;
@@ -77,8 +80,8 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
       }
       normalize_row_backward(p.normalizer, clamped.data(), alpha, grad_alpha.data(), T(0),
                              gamma.data(), n);
-      T* grad_u = shared_direction ? shared_gradient : b.grad_direction + m * D;
-      if (!shared_direction) std::fill(grad_u, grad_u + D, T(0));
+      T* grad_u = shared_direction ? own_gradient.data() : b.grad_direction + m * D;
+      std::fill(grad_u, grad_u + D, T(0));
       for (int64_t i = 0; i < n; ++i) {
         if (std::abs(g[i]) > static_cast<T>(kDepthLogitClamp)) gamma[i] = 0;
         b.grad_logits[m * n + i] = gamma[i];
@@ -104,6 +107,7 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
           for (int64_t d = 0; d < D; ++d) grad_y[d] += towards_u * u[d] + towards_y * y[d];
         }
       }
+      if (shared_direction) axpy(T(1), grad_u, shared_gradient, D);
     }
   };
   if (!shared_direction) {
