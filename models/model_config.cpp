@@ -64,10 +64,10 @@ void refuse_unsupported(const json& object, const std::string& where) {
   };
   if (set("rope_scaling")) {
     const auto& scaling = object.at("rope_scaling");
-    const auto type = scaling.is_object()
-                          ? scaling.value("rope_type", scaling.value("type", std::string()))
-                          : std::string();
-    if (type != "default") {
+    const auto is_default = [&](const char* key) {
+      return scaling.is_object() && scaling.contains(key) && scaling.at(key) == "default";
+    };
+    if (!is_default("rope_type") && !is_default("type")) {
       throw bad_input("{}: rope_scaling {} is not supported; only plain RoPE is", where,
                       scaling.dump());
     }
@@ -76,10 +76,11 @@ void refuse_unsupported(const json& object, const std::string& where) {
     throw bad_input("{}: hidden_act {} is not supported; the MLP is SwiGLU ('silu')", where,
                     object.at("hidden_act").dump());
   }
-  if (object.value("use_sliding_window", false)) {
-    throw bad_input("{}: use_sliding_window is not supported; attention is full and causal", where);
+  if (set("use_sliding_window") && object.at("use_sliding_window") != false) {
+    throw bad_input("{}: use_sliding_window {} is not supported; attention is full and causal",
+                    where, object.at("use_sliding_window").dump());
   }
-  if (object.value("partial_rotary_factor", 1.0) != 1.0) {
+  if (set("partial_rotary_factor") && object.at("partial_rotary_factor") != 1.0) {
     throw bad_input("{}: partial_rotary_factor {} is not supported", where,
                     object.at("partial_rotary_factor").dump());
   }

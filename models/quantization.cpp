@@ -23,6 +23,12 @@ bool ends_with_any(const std::string& name, const auto& suffixes) {
       suffixes, [&](std::string_view s) { return std::string_view(name).ends_with(s); });
 }
 
+// The weights are quantized as soon as the members are built: checked before that.
+const QuantizationOptions& validated(const QuantizationOptions& options) {
+  options.validate();
+  return options;
+}
+
 bool is_quantized_weight(const std::string& name) {
   return name == "model.embed_tokens.weight" || std::string_view(name).ends_with("_proj.weight");
 }
@@ -126,12 +132,11 @@ class QuantizedModel::Quantizer : public ForwardObserver {
 QuantizedModel::QuantizedModel(const Decoder& model, const QuantizationOptions& options)
     : model_(model.transformed([&](const std::string& name, const at::Tensor& parameter) {
         return is_quantized_weight(name)
-                   ? fake_quantize_weight(parameter.detach(), options.weight_bits)
+                   ? fake_quantize_weight(parameter.detach(), validated(options).weight_bits)
                    : parameter.detach();
       })),
       options_(options),
       quantizer_(std::make_unique<Quantizer>(*this)) {
-  options_.validate();
   // The head keeps its float weights, also where it is the embedding.
   model_.set_head(model.head_weight().detach());
 }

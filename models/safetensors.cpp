@@ -24,7 +24,8 @@ namespace {
 using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "safetensors bytes are little-endian");
 
-constexpr uint64_t kLargestHeader = 100'000'000;  // as the format's own reader has it
+constexpr uint64_t kLargestHeader = 100'000'000;       // as the format's own reader has it
+constexpr uint64_t kMostElements = uint64_t{1} << 59;  // their bytes fit in an int64
 constexpr const char* kHashKey = "sha256";
 
 struct TypeName {
@@ -94,13 +95,15 @@ Entry parse_entry(const std::string& name, const json& value, uint64_t payload,
     throw bad("shape must be a list of sizes, not " + shape.dump());
   }
   Entry entry{name, *type, {}, offsets[0].get<uint64_t>(), offsets[1].get<uint64_t>()};
-  uint64_t bytes = c10::elementSize(*type);
+  uint64_t bytes = c10::elementSize(*type), elements = 1;
   for (const auto& size : shape) {
     const auto extent = size.get<uint64_t>();
     if (extent > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) ||
-        (extent != 0 && bytes > std::numeric_limits<uint64_t>::max() / 2 / extent)) {
+        // Empty tensors have strides too, which are products of their other sizes.
+        (extent != 0 && elements > kMostElements / extent)) {
       throw bad("shape " + shape.dump() + " overflows");
     }
+    if (extent != 0) elements *= extent;
     bytes *= extent;
     entry.shape.push_back(static_cast<int64_t>(extent));
   }
@@ -149,8 +152,9 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
   }
   std::string text(header_size, '\0');
   read_exactly(file.get(), text.data(), text.size(), where);
-  const auto header = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!header.is_object()) {
+  auto header = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  // The parser takes a NUL for the end of its text.
+  if (!header.is_object() || text.find('\0') != std::string::npos) {
     throw bad_input(
         "{}: the header is not a JSON object; the file is damaged or no safetensors "
         "file",
@@ -161,6 +165,10 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
   std::vector<Entry> entries;
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {
+      if (!value.is_object()) {
+        throw bad_input("{}: __metadata__ is {}, not an object; the file is damaged", where,
+                        value.type_name());
+      }
       for (const auto& [key, item] : value.items()) {
         if (item.is_string()) result.metadata[key] = item.get<std::string>();
       }
@@ -168,9 +176,15 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
       entries.push_back(parse_entry(name, value, payload, where));
     }
   }
+  // The hash is of the header without it, as this program writes it, and of the tensors.
+  Sha256 hash;
+  if (result.metadata.contains(kHashKey)) {
+    header["__metadata__"].erase(kHashKey);
+    const auto hashed = header.dump();
+    hash.update(hashed.data(), hashed.size());
+  }
   std::ranges::sort(entries, {}, [](const Entry& e) { return std::pair(e.begin, e.end); });
   uint64_t position = 0;
-  Sha256 hash;
   for (const auto& entry : entries) {
     if (entry.begin != position) {
       throw bad_input(
@@ -194,7 +208,7 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
   if (const auto stored = result.metadata.find(kHashKey);
       stored != result.metadata.end() && stored->second != hash.hex()) {
     throw bad_input(
-        "{}: damaged: its tensors do not match their SHA-256; restore it from a copy "
+        "{}: damaged: its content does not match its SHA-256; restore it from a copy "
         "or delete it to have it made again",
         where);
   }
@@ -205,7 +219,6 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
                        Metadata metadata) {
   NamedTensors dense;
   json header = json::object();
-  Sha256 hash;
   uint64_t position = 0;
   for (const auto& [name, tensor] : tensors) {
     auto value = tensor.detach().cpu().contiguous();
@@ -214,11 +227,17 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
                     {"shape", value.sizes().vec()},
                     {"data_offsets", {position, position + bytes}}};
     position += bytes;
-    if (bytes > 0) hash.update(value.const_data_ptr(), bytes);
     dense.emplace_back(name, std::move(value));
   }
-  metadata[kHashKey] = hash.hex();
+  metadata.erase(kHashKey);
   header["__metadata__"] = metadata;
+  const auto hashed = header.dump();
+  Sha256 hash;
+  hash.update(hashed.data(), hashed.size());
+  for (const auto& [name, tensor] : dense) {
+    if (tensor.nbytes() > 0) hash.update(tensor.const_data_ptr(), tensor.nbytes());
+  }
+  header["__metadata__"][kHashKey] = hash.hex();
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // tensors start aligned
   const uint64_t header_size = text.size();

@@ -180,21 +180,29 @@ void Trainer::load(const std::filesystem::path& file, const std::string& identit
   const auto position = found == stored.metadata.end()
                             ? nlohmann::json()
                             : nlohmann::json::parse(found->second, nullptr, false);
-  if (!position.is_object() || position.value("format", int64_t{0}) != kCheckpointFormat) {
+  const auto field = [&](const char* key) {
+    return position.is_object() ? position.value(key, nlohmann::json()) : nlohmann::json();
+  };
+  // Without its hash, damage to the step or to the weights would go unseen.
+  if (field("format") != kCheckpointFormat || !field("step").is_number_unsigned() ||
+      !stored.metadata.contains("sha256")) {
     throw bad_input("{}: not a training checkpoint of this version; delete it to train again",
                     file.string());
   }
-  if (position.value("identity", std::string()) != identity) {
+  if (field("identity") != identity) {
     throw bad_input("{}: belongs to another run; choose another output folder or delete it",
                     file.string());
   }
+  // All is checked before anything changes.
   const at::NoGradGuard no_grad;
+  std::vector<std::pair<at::Tensor, at::Tensor>> restored;  // target, value
   const auto restore = [&](const std::string& name, const at::Tensor& target) {
     const auto& value = stored.at(name, file);
-    if (value.sizes() != target.sizes()) {
-      throw bad_input("{}: tensor '{}' has another shape than the model", file.string(), name);
+    if (value.sizes() != target.sizes() || value.scalar_type() != target.scalar_type()) {
+      throw bad_input("{}: tensor '{}' has another shape or type than the model", file.string(),
+                      name);
     }
-    target.copy_(value);
+    restored.emplace_back(target, value);
   };
   size_t i = 0;
   for (const auto& [name, parameter] : model_.parameters()) {
@@ -203,8 +211,15 @@ void Trainer::load(const std::filesystem::path& file, const std::string& identit
     restore("optimizer.exp_avg_sq." + name, moments_[i++]);
   }
   auto generator = at::globalContext().defaultGenerator(at::kCPU);
-  generator.set_state(stored.at("random_state", file));
-  step_ = position.value("step", int64_t{0});
+  const auto& random_state = stored.at("random_state", file);
+  try {
+    generator.set_state(random_state);
+  } catch (const c10::Error&) {
+    throw bad_input("{}: tensor 'random_state' is not a state of the random generator",
+                    file.string());
+  }
+  for (const auto& [target, value] : restored) target.copy_(value);
+  step_ = field("step").get<int64_t>();
   for (auto& group : groups_) {
     for (auto& steps : group.steps) steps.fill_(static_cast<double>(step_));
   }
