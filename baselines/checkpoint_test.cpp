@@ -1,0 +1,151 @@
+#include "baselines/checkpoint.h"
+
+#include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "baselines/method_config.h"
+#include "baselines/registry.h"
+#include "models/model_testing.h"
+#include "models/safetensors.h"
+
+namespace oasis {
+namespace {
+
+using namespace testing_support;
+using nlohmann::json;
+
+ModelConfig config_of(const std::string& method, bool tied = false) {
+  auto config =
+      small_config(resolve_method({{"method", method}, {"clip_gamma", -0.2}}, 12, "test"));
+  config.tie_word_embeddings = tied;
+  return config;
+}
+
+class CheckpointTest : public testing::Test {
+ protected:
+  std::string refusal_of_load() {
+    return refusal([&] { load_checkpoint(folder, at::kFloat); });
+  }
+  // The saved tensors after `edit`, written in their place.
+  template <typename Edit>
+  void rewrite(Edit&& edit) {
+    auto stored = read_safetensors(weights);
+    edit(stored.tensors);
+    write_safetensors(weights, stored.tensors, stored.metadata);
+  }
+  template <typename Edit>
+  void rewrite_config(Edit&& edit) {
+    auto object = json::parse(read_bytes(folder / "config.json"));
+    edit(object);
+    write_bytes(folder / "config.json", object.dump());
+  }
+
+  TemporaryFolder temporary;
+  std::filesystem::path folder = temporary / "nested/checkpoint";
+  std::filesystem::path weights = folder / "model.safetensors";
+};
+
+TEST_F(CheckpointTest, EveryMethodComesBackBitForBit) {
+  for (const auto& method : methods()) {
+    const auto model = small_model(config_of(std::string(method.name)), at::kFloat);
+    save_checkpoint(model, folder);
+    const auto loaded = load_checkpoint(folder, at::kFloat);
+    ASSERT_EQ(loaded.parameters().size(), model.parameters().size()) << method.name;
+    for (size_t i = 0; i < model.parameters().size(); ++i) {
+      EXPECT_EQ(loaded.parameters()[i].first, model.parameters()[i].first);
+      EXPECT_TRUE(at::equal(loaded.parameters()[i].second, model.parameters()[i].second))
+          << method.name << " " << model.parameters()[i].first;
+    }
+    const auto tokens = some_tokens(2, 6);
+    EXPECT_TRUE(at::equal(loaded.forward(tokens), model.forward(tokens))) << method.name;
+    EXPECT_EQ(checkpoint_config_json(loaded.config()), checkpoint_config_json(model.config()));
+    EXPECT_EQ(load_checkpoint(folder, at::kDouble).embed_tokens().scalar_type(), at::kDouble);
+  }
+}
+
+TEST_F(CheckpointTest, AFolderWithoutTheObjectIsAPlainModel) {
+  const auto model = small_model(config_of("prenorm"), at::kFloat);
+  save_checkpoint(model, folder);
+  rewrite_config([](json& object) { object.erase("oasis"); });
+  EXPECT_EQ(read_checkpoint_config(folder).method.method, "prenorm");
+  EXPECT_TRUE(at::equal(load_checkpoint(folder, at::kFloat).forward(some_tokens(1, 4)),
+                        model.forward(some_tokens(1, 4))));
+}
+
+TEST_F(CheckpointTest, TensorsThatDoNotFitAreNamed) {
+  const std::string name = "model.layers.1.attn_res_mlp.oasis_beta_raw";
+  const auto edited = [&](auto&& edit) {
+    save_checkpoint(small_model(config_of("oasis"), at::kFloat), folder);
+    rewrite(edit);
+    return refusal_of_load();
+  };
+  const auto index = [&](const NamedTensors& tensors) {
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (tensors[i].first == name) return i;
+    }
+    throw std::runtime_error("no " + name);
+  };
+  EXPECT_TRUE(says(
+      edited([&](NamedTensors& t) { t.erase(t.begin() + static_cast<std::ptrdiff_t>(index(t))); }),
+      weights.string(), name, "missing"));
+  EXPECT_TRUE(says(edited([&](NamedTensors& t) {
+                     t[index(t)].second = at::zeros({3, 2});
+                   }),
+                   weights.string(), name, "3×2", "asks for 1"));
+  EXPECT_TRUE(says(edited([&](NamedTensors& t) {
+                     t[index(t)].second = at::zeros({1}, at::TensorOptions(at::kInt));
+                   }),
+                   name, "not floating point"));
+  EXPECT_TRUE(says(edited([&](NamedTensors& t) { t.emplace_back("model.extra", at::zeros({1})); }),
+                   "'model.extra'", "no place"));
+  EXPECT_TRUE(
+      says(edited([&](NamedTensors& t) { t[index(t)].first = "model.renamed"; }), name, "missing"));
+}
+
+TEST_F(CheckpointTest, ATiedHeadMayBeStoredIfItIsTheEmbedding) {
+  save_checkpoint(small_model(config_of("oasis", /*tied=*/true), at::kFloat), folder);
+  const auto embedding = read_safetensors(weights).at("model.embed_tokens.weight", weights);
+  rewrite([&](NamedTensors& t) { t.emplace_back("lm_head.weight", embedding); });
+  EXPECT_EQ(refusal_of_load(), "no error");
+  rewrite([&](NamedTensors& t) {
+    for (auto& [name, tensor] : t) {
+      if (name == "lm_head.weight") tensor = embedding + 1;
+    }
+  });
+  EXPECT_TRUE(says(refusal_of_load(), "'lm_head.weight'", "no place"));
+}
+
+TEST_F(CheckpointTest, DamageIsNamed) {
+  EXPECT_TRUE(says(refusal_of_load(), folder.string(), "not a checkpoint folder"));
+  std::filesystem::create_directories(folder);
+  EXPECT_TRUE(says(refusal_of_load(), "config.json", "cannot be read"));
+  save_checkpoint(small_model(config_of("oasis"), at::kFloat), folder);
+  const auto good = read_bytes(weights);
+  auto flipped = good;
+  flipped[good.size() - 5] = static_cast<char>(flipped[good.size() - 5] ^ 1);
+  write_bytes(weights, flipped);
+  EXPECT_TRUE(says(refusal_of_load(), weights.string(), "damaged"));
+  write_bytes(weights, good.substr(0, good.size() / 2));
+  EXPECT_TRUE(says(refusal_of_load(), weights.string()));
+  std::filesystem::remove(weights);
+  EXPECT_TRUE(says(refusal_of_load(), weights.string(), "cannot be read"));
+  const auto config = read_bytes(folder / "config.json");
+  write_bytes(folder / "config.json", config.substr(0, config.size() / 2));
+  EXPECT_TRUE(says(refusal_of_load(), "config.json", "not valid JSON"));
+  write_bytes(folder / "config.json", "[]");
+  EXPECT_TRUE(says(refusal_of_load(), "config.json", "JSON object"));
+}
+
+TEST_F(CheckpointTest, AFolderThatCannotBeMade) {
+  std::filesystem::create_directories(folder.parent_path());
+  write_bytes(folder, "a file");
+  const auto model = small_model(config_of("oasis"), at::kFloat);
+  EXPECT_TRUE(says(refusal([&] { save_checkpoint(model, folder / "below"); }), "cannot be made"));
+  EXPECT_EQ(read_bytes(folder), "a file");
+}
+
+}  // namespace
+}  // namespace oasis
