@@ -3,7 +3,8 @@
 //
 // Files come from strangers: every length and offset is checked before it is used, and an error
 // names the file, the tensor and what is wrong. Files written here carry a SHA-256 of
-// header and tensors in the metadata ("sha256"), and one that carries it is checked when it is read.
+// header and tensors in the metadata ("sha256"), and one that carries it is checked when it is
+// read.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -8,15 +8,15 @@ namespace oasis {
 
 struct TrainingOptions {
   int64_t steps = 100'000;
-  int64_t warmup_steps = 2'000;    // linear from 0; then linear decay to 0 at `steps`
-  double learning_rate = 4e-4;     // peak
+  int64_t warmup_steps = 2'000;  // linear from 0; then linear decay to 0 at `steps`
+  double learning_rate = 4e-4;   // peak
   double beta1 = 0.9, beta2 = 0.95;
   double epsilon = 1e-8;
-  double weight_decay = 0.1;       // on every parameter without "bias" in its name
-  double gradient_clip = 1.0;      // global norm; 0: none
+  double weight_decay = 0.1;          // on every parameter without "bias" in its name
+  double gradient_clip = 1.0;         // global norm; 0: none
   std::optional<double> router_clip;  // routers' own norm, kept out of the global one
-  int64_t micro_batch = 0;         // sequences at a time; 0: the whole batch
-  bool autocast_bf16 = false;      // matrix products in bfloat16 (CUDA)
+  int64_t micro_batch = 0;            // sequences at a time; 0: the whole batch
+  bool autocast_bf16 = false;         // matrix products in bfloat16 (CUDA)
 };
 
 // The learning rate of step s (0-based): warm-up lr·(s+1)/warmup, then lr·(steps−s)/(steps−warmup).

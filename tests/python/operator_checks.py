@@ -29,9 +29,9 @@ def run(function, inputs, dtype, weights):
 
 
 def disturbed(inputs, seed):
-    """The inputs, each element moved by about the float32 epsilon."""
+    """The inputs, each element moved by about the rounding of float32."""
     generator = torch.Generator().manual_seed(seed)
-    return [x * (1 + 2**-23 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
+    return [x * (1 + 2**-24 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
             if x.is_floating_point() else x for x in inputs]
 
 
