@@ -9,6 +9,7 @@
 #include "suites/commands/data_command.h"
 #include "suites/commands/doctor_command.h"
 #include "suites/commands/evaluate_command.h"
+#include "suites/commands/export_command.h"
 #include "suites/commands/inspect_command.h"
 #include "suites/commands/plan_command.h"
 #include "suites/commands/query_command.h"
@@ -39,6 +40,7 @@ int main(int argc, char** argv) {
   oasis::add_status_command(app);
   oasis::add_tables_command(app);
   oasis::add_query_command(app);
+  oasis::add_export_command(app);
   oasis::add_inspect_command(app);
   oasis::add_evaluate_command(app);
   oasis::add_data_command(app);
