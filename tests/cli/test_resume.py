@@ -61,6 +61,20 @@ def test_signals_stop_after_the_step(oasis):
     assert status[0]["counts"] == {"stopped": 1, "pending": 5}
 
 
+def test_status_tells_a_killed_run_from_a_running_one(oasis):
+    suite = oasis.suite(training__steps=100_000)
+    process = oasis.start("reproduce", suite, "--out", "run")
+    wait_for(lambda: list((oasis.folder / "run/cells").glob("*/training.safetensors")))
+
+    def counts():
+        return json.loads(oasis.run("status", "run", "--json").stdout)[0]["counts"]
+
+    assert counts() == {"running": 1, "pending": 5}
+    process.kill()
+    process.communicate()
+    assert counts() == {"interrupted": 1, "pending": 5}
+
+
 def test_nothing_is_run_twice(oasis):
     suite = oasis.suite()
     oasis.reproduce(suite)
