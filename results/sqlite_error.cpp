@@ -4,10 +4,16 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "support/error.h"
 
 namespace oasis {
+namespace {
+
+constexpr std::string_view kDiskFull = "the disk is full";
+
+}  // namespace
 
 int sqlite_system_errno(SQLite::Database& database) {
   return ::sqlite3_system_errno(database.getHandle());
@@ -22,9 +28,9 @@ void rethrow_sqlite(const std::filesystem::path& path, const SQLite::Exception& 
       (code == SQLITE_IOERR && (system_errno == ENOSPC || system_errno == EDQUOT));
   if (disk_full) {
     throw bad_input(
-        "{}: the disk is full; what was stored before is intact. Free some space and run the same "
-        "command again to continue",
-        file);
+        "{}: {}; what was stored before is intact. Free some space and run the same command again "
+        "to continue",
+        file, kDiskFull);
   }
   switch (code) {
     case SQLITE_BUSY:
@@ -51,6 +57,10 @@ void rethrow_sqlite(const std::filesystem::path& path, const SQLite::Exception& 
     default:
       throw failed("{}: SQLite reports: {} ({})", file, error.what(), error.getErrorStr());
   }
+}
+
+bool says_disk_full(const Error& error) {
+  return std::string_view(error.what()).find(kDiskFull) != std::string_view::npos;
 }
 
 }  // namespace oasis

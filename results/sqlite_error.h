@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "support/error.h"
+
 namespace oasis {
 
 // Throws the Error that `error` means for the database at `path`: bad input when the file is not
@@ -26,5 +28,8 @@ auto guarded(const std::filesystem::path& path, SQLite::Database& database, Work
     rethrow_sqlite(path, error, sqlite_system_errno(database));
   }
 }
+
+// Whether an Error of rethrow_sqlite says that the disk is full.
+bool says_disk_full(const Error& error);
 
 }  // namespace oasis
