@@ -14,7 +14,8 @@ std::string source_revision();  // commit that was built, "unknown" outside a ch
 bool source_dirty();            // tracked files differed from it when built
 std::string build_type();       // CMake's
 
-std::string utc_now();  // "2026-05-17T12:34:56.789Z"
+// "2026-05-17T12:34:56.789012Z": fine enough that what is stored later is later
+std::string utc_now();
 
 // Names this process for as long as the machine runs: boot, process id, start time. Another process
 // tells by it whether this one is still alive.

@@ -81,10 +81,6 @@ void turn_wal_on(SQLite::Database& database, std::chrono::milliseconds busy_time
   }
 }
 
-int pragma(SQLite::Database& database, const char* text) {
-  return database.execAndGet(text).getInt();
-}
-
 }  // namespace
 
 std::span<const Migration> schema_migrations() {
@@ -94,9 +90,15 @@ std::span<const Migration> schema_migrations() {
 
 int checked_schema_version(SQLite::Database& database, const std::filesystem::path& path,
                            std::span<const Migration> migrations) {
-  const int version = pragma(database, "PRAGMA user_version");
-  const int application = pragma(database, "PRAGMA application_id");
-  const bool empty = pragma(database, "SELECT count(*) FROM sqlite_schema") == 0;
+  // One statement, so one state of the file: another process may be making it at this moment.
+  SQLite::Statement state(
+      database,
+      "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema)"
+      " FROM pragma_user_version, pragma_application_id");
+  state.executeStep();
+  const int version = state.getColumn(0).getInt();
+  const int application = state.getColumn(1).getInt();
+  const bool empty = state.getColumn(2).getInt() == 0;
   if (application != kApplicationId && !(empty && application == 0 && version == 0)) {
     throw bad_input("{}: is a SQLite database of another program; name another file with --db",
                     path.string());

@@ -34,7 +34,7 @@ CREATE TABLE suites (
   name TEXT NOT NULL,
   hash TEXT NOT NULL,                -- SHA-256 of json
   json TEXT NOT NULL CHECK (json_valid(json)),  -- the suite as it was run
-  used TEXT NOT NULL,                -- UTC, ISO 8601 with milliseconds: last planned or run
+  used TEXT NOT NULL,                -- UTC, ISO 8601 with microseconds: last planned or run
   UNIQUE (name, hash)
 ) STRICT;
 

@@ -231,6 +231,32 @@ TEST(Store, ComparableContentsIgnoreWhereAndWhen) {
   EXPECT_NE(first.comparable_contents().find("curve train-oasis2"), std::string::npos);
 }
 
+TEST(Store, ProcessesThatMakeTheDatabaseAtOnceAllFindIt) {
+  TemporaryFolder folder;
+  for (int round = 0; round < 40; ++round) {
+    const auto path = folder / (std::to_string(round) + ".db");
+    std::vector<pid_t> children;
+    for (int child = 0; child < 6; ++child) {
+      const pid_t pid = ::fork();
+      if (pid == 0) {
+        try {
+          Store::open(path, Store::Mode::kCreate);
+        } catch (const std::exception& error) {
+          std::fprintf(stderr, "process %d: %s\n", child, error.what());
+          ::_exit(1);
+        }
+        ::_exit(0);
+      }
+      children.push_back(pid);
+    }
+    for (const pid_t pid : children) {
+      int status = 0;
+      ::waitpid(pid, &status, 0);
+      EXPECT_EQ(status, 0);
+    }
+  }
+}
+
 TEST(Store, EightProcessesLoseNothing) {
   constexpr int kProcesses = 8;
   constexpr int kStages = 12;
