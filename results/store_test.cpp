@@ -375,7 +375,7 @@ TEST(Environment, ProcessNames) {
   auto recycled = this_process();  // the same process id with another start time
   recycled.back() = recycled.back() == '1' ? '2' : '1';
   EXPECT_FALSE(process_lives(recycled));
-  EXPECT_EQ(utc_now().size(), 24U);
+  EXPECT_EQ(utc_now().size(), 27U);
   EXPECT_FALSE(source_revision().empty());
 }
 
