@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/embedding.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/sigmoid.h>
 #include <fmt/format.h>
@@ -13,6 +12,7 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/gated_mlp/gated_product.h"
+#include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 
@@ -45,8 +45,7 @@ at::Tensor ForwardPass::sequences(const at::Tensor& rows) const {
 
 at::Tensor ForwardPass::linear(const at::Tensor& x, const Linear& weights,
                                const std::string& name) {
-  const auto bias = weights.bias.defined() ? std::optional(weights.bias) : std::nullopt;
-  return point(name, at::linear(x, weights.weight, bias));
+  return point(name, oasis::linear(x, weights.weight, weights.bias));
 }
 
 at::Tensor ForwardPass::norm(const at::Tensor& x, const at::Tensor& weight, const std::string& name,

@@ -4,7 +4,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softplus.h>
 #include <ATen/ops/stack.h>
@@ -14,6 +13,7 @@
 #include <cmath>
 
 #include "kernels/depth_route/depth_route.h"
+#include "kernels/linear/linear.h"
 #include "models/forward_pass.h"
 
 namespace oasis {
@@ -90,7 +90,7 @@ at::Tensor ForwardPass::route(const Router& router, const std::string& name,
     options.normalizer = *method.depth;
     if (method.routing == Routing::kProjected) {
       const auto& newest = values_[static_cast<size_t>(sources.back())];
-      inputs.direction = at::matmul(at::linear(newest, router.q_proj), router.k_proj);
+      inputs.direction = oasis::linear(oasis::linear(newest, router.q_proj), router.k_proj.t());
       inputs.logit_bias = recency(router, static_cast<int64_t>(sources.size()));
       options.scale = 1.0 / std::sqrt(static_cast<double>(method.router_size));
     } else {
@@ -119,9 +119,9 @@ at::Tensor ForwardPass::route_with_points(const Router& router, const std::strin
   std::vector<at::Tensor> values, keys;
   for (const auto s : sources) {
     values.push_back(values_[static_cast<size_t>(s)]);
-    keys.push_back(at::linear(values.back(), router.k_proj));
+    keys.push_back(oasis::linear(values.back(), router.k_proj));
   }
-  const auto q = point(name + ".q_proj", at::linear(values.back(), router.q_proj));
+  const auto q = point(name + ".q_proj", oasis::linear(values.back(), router.q_proj));
   const auto k = point(name + ".k_proj", at::stack(keys, 1));  // [M, n, A]
   auto logits = at::matmul(k, q.unsqueeze(-1)).squeeze(-1) /
                 std::sqrt(static_cast<double>(config_.method.router_size));

@@ -7,7 +7,6 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -18,6 +17,7 @@
 #include <cmath>
 
 #include "kernels/dispatch.h"
+#include "kernels/linear/linear.h"
 #include "kernels/normalizer/row.h"
 
 namespace oasis {
@@ -96,24 +96,17 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
       grad_weight = at::zeros(weight.sizes(), hidden.options().dtype(loss_type));
     }
     const int64_t chunk = std::clamp<int64_t>(kLogitBudget / V, 1, std::max<int64_t>(M, 1));
-    auto buffer = at::empty({chunk, V}, hidden.options());
     const auto weight_transposed = weight.t();
     for (int64_t begin = 0; begin < M; begin += chunk) {
       const int64_t rows = std::min(chunk, M - begin);
       const auto h = hidden.narrow(0, begin, rows);
-      auto logits = buffer.narrow(0, 0, rows);
-      at::mm_out(logits, h, weight_transposed);
+      auto logits = matrix_product(h, weight_transposed);
       const auto process = hidden.is_cpu() ? chunk_cpu : chunk_composed;
       process(logits, targets.narrow(0, begin, rows), losses.narrow(0, begin, rows), row_weight,
               with_gradient);
       if (with_gradient) {
-        auto target = grad_hidden.narrow(0, begin, rows);
-        at::mm_out(target, logits, weight);
-        if (grad_weight.scalar_type() == logits.scalar_type()) {
-          grad_weight.addmm_(logits.t(), h);
-        } else {
-          grad_weight.add_(at::mm(logits.t(), h));
-        }
+        grad_hidden.narrow(0, begin, rows).copy_(matrix_product(logits, weight));
+        grad_weight.add_(matrix_product(logits.t(), h));
       }
     }
     if (with_gradient) {

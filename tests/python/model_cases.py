@@ -71,7 +71,6 @@ def variants():
     small = dict(hidden_size=24, num_attention_heads=3, num_key_value_heads=3, num_hidden_layers=2,
                  intermediate_size=40)
     deep = dict(small, num_hidden_layers=6)
-    phi = dict(small, model_type="phi3", num_key_value_heads=1, tie_word_embeddings=False)
     table = {
         "no-object": (small, None, 2, 9, {}),
         "default-routing": (small, {"method": "oasis"}, 2, 9, {}),
@@ -107,9 +106,6 @@ def variants():
         "logit-limit-low": (small, {"method": "oasis"}, 2, 13, {"recency_bias": -60.0}),
         "open-nulls": (small, {"method": "oasis"}, 2, 3, {"self_attn.q_proj.weight": 0.0}),
         "zero-weights": (small, {"method": "oasis"}, 2, 9, {"attn_res_sa.q_proj.weight": 0.0, "o_proj.weight": 0.0}),
-        "phi3": (phi, {"method": "oasis"}, 2, 13, {}),
-        "phi3-partial-rotary": (dict(phi, partial_rotary_factor=0.75, num_attention_heads=1), {"method": "attnres"},
-                                2, 13, {}),
     }
     cases = []
     for name, (shape, o, batch, length, overrides) in table.items():

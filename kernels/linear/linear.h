@@ -1,0 +1,19 @@
+// Linear layers: y = x·Wᵀ + b.
+//
+// On the CPU in float32 the products go to oneDNN, which uses AVX-512 wherever the processor has
+// it; the BLAS behind at::linear takes an AVX2 path on processors that are not Intel's. Measured
+// on an AMD EPYC, 2 threads, [2048, 1024]·[1024, 384]: 450 against 220 GFLOP/s. Everything else is
+// at::linear.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace oasis {
+
+// x [.., in], weight [out, in], bias [out] or undefined. Differentiable in all three.
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
+
+// a·b for matrices [M, K] and [K, N] of any strides, by the same library. Not recorded by autograd.
+at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b);
+
+}  // namespace oasis
