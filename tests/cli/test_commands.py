@@ -64,4 +64,4 @@ def test_text_data_sets_train_too(oasis, data_set):
 
 def test_embedded_suite_needs_no_file(oasis):
     text = oasis.run("plan", "smoke", "--no-timing").stdout
-    assert "6 cells" in text
+    assert "12 cells" in text
