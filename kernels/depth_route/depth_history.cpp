@@ -4,9 +4,10 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <utility>
+
+#include "kernels/depth_route/depth_route_autograd.h"
 
 namespace oasis {
 
@@ -116,22 +117,15 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
                                const DepthRouteOptions& options) {
     (void)chain;
     ctx->set_materialize_grads(false);
-    const DepthRouteInputs inputs{direction, logit_bias.value_or(at::Tensor()),
-                                  nulls.value_or(at::Tensor()), beta.value_or(at::Tensor())};
+    const auto inputs = make_inputs(direction, logit_bias, nulls, beta);
     at::Tensor target = slot >= 0 ? state->slots[slot].variable_data() : at::Tensor();
     const auto out = depth_route_forward(state->gather(indices), inputs, options, target);
     if (slot >= 0) state->slots[slot] = out.routed.variable_data();
-    ctx->save_for_backward({inputs.direction, inputs.logit_bias, inputs.nulls, inputs.beta,
-                            out.weights, out.logits, out.key_scale});
+    ctx->save_for_backward(tensors_to_save(inputs, out));
     hold_state(ctx, state);
     ctx->saved_data["indices"] = indices;
     ctx->saved_data["slot"] = slot;
-    ctx->saved_data["normalizer"] = static_cast<int64_t>(options.normalizer.kind);
-    ctx->saved_data["zeta"] = options.normalizer.zeta;
-    ctx->saved_data["gamma"] = options.normalizer.gamma;
-    ctx->saved_data["scale"] = options.scale;
-    ctx->saved_data["normalize_keys"] = options.normalize_keys;
-    ctx->saved_data["eps"] = options.eps;
+    save_options(ctx, options);
     return {out.routed, out.weights, next_link()};
   }
 
@@ -140,30 +134,17 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
     const auto state = held_state(ctx);
     const auto indices = ctx->saved_data["indices"].toIntVector();
     const int64_t slot = ctx->saved_data["slot"].toInt();
-    DepthRouteOptions options;
-    options.normalizer = {static_cast<Normalizer>(ctx->saved_data["normalizer"].toInt()),
-                          ctx->saved_data["zeta"].toDouble(), ctx->saved_data["gamma"].toDouble()};
-    options.scale = ctx->saved_data["scale"].toDouble();
-    options.normalize_keys = ctx->saved_data["normalize_keys"].toBool();
-    options.eps = ctx->saved_data["eps"].toDouble();
-    DepthRouteForward forward;
-    forward.weights = saved[4];
-    forward.logits = saved[5];
-    forward.key_scale = saved[6];
+    const auto options = saved_options(ctx);
+    const auto forward = saved_forward(saved);
     const auto grad_routed = slot >= 0 ? state->total_gradient(slot, grads[0]) : grads[0];
     std::vector<at::Tensor> source_gradients;
     for (const auto i : indices) source_gradients.push_back(state->gradient(i));
-    const auto g =
-        depth_route_backward(state->gather(indices), {saved[0], saved[1], saved[2], saved[3]},
-                             options, forward, grad_routed, grads[1], source_gradients);
+    const auto g = depth_route_backward(state->gather(indices), saved_inputs(saved), options,
+                                        forward, grad_routed, grads[1], source_gradients);
     return {at::Tensor(), g.direction,  g.logit_bias, g.nulls,     g.beta,
             at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
-
-std::optional<at::Tensor> as_optional(const at::Tensor& tensor) {
-  return tensor.defined() ? std::optional(tensor) : std::nullopt;
-}
 
 }  // namespace
 

@@ -1,30 +1,16 @@
 // The differentiable operator oasis::depth_route.
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <string_view>
 
-#include "kernels/depth_route/depth_route.h"
+#include "kernels/depth_route/depth_route_autograd.h"
 
 namespace oasis {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-DepthRouteInputs make_inputs(const at::Tensor& direction,
-                             const std::optional<at::Tensor>& logit_bias,
-                             const std::optional<at::Tensor>& nulls,
-                             const std::optional<at::Tensor>& beta) {
-  return {direction, logit_bias.value_or(at::Tensor()), nulls.value_or(at::Tensor()),
-          beta.value_or(at::Tensor())};
-}
-
-// The operator sees an absent tensor as nullopt, the C++ interface as an undefined tensor.
-std::optional<at::Tensor> as_optional(const at::Tensor& tensor) {
-  return tensor.defined() ? std::optional(tensor) : std::nullopt;
-}
 
 class DepthRouteFunction : public torch::autograd::Function<DepthRouteFunction> {
  public:
@@ -36,33 +22,19 @@ class DepthRouteFunction : public torch::autograd::Function<DepthRouteFunction> 
     ctx->set_materialize_grads(false);
     const auto inputs = make_inputs(direction, logit_bias, nulls, beta);
     const auto out = depth_route_forward(sources.vec(), inputs, options);
-    variable_list saved = {inputs.direction, inputs.logit_bias, inputs.nulls, inputs.beta,
-                           out.weights,      out.logits,        out.key_scale};
+    variable_list saved = tensors_to_save(inputs, out);
     saved.insert(saved.end(), sources.begin(), sources.end());
     ctx->save_for_backward(saved);
-    ctx->saved_data["normalizer"] = static_cast<int64_t>(options.normalizer.kind);
-    ctx->saved_data["zeta"] = options.normalizer.zeta;
-    ctx->saved_data["gamma"] = options.normalizer.gamma;
-    ctx->saved_data["scale"] = options.scale;
-    ctx->saved_data["normalize_keys"] = options.normalize_keys;
-    ctx->saved_data["eps"] = options.eps;
+    save_options(ctx, options);
     return {out.routed, out.weights};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    const DepthRouteInputs inputs{saved[0], saved[1], saved[2], saved[3]};
-    DepthRouteForward forward;
-    forward.weights = saved[4];
-    forward.logits = saved[5];
-    forward.key_scale = saved[6];
-    const std::vector<at::Tensor> sources(saved.begin() + 7, saved.end());
-    DepthRouteOptions options;
-    options.normalizer = {static_cast<Normalizer>(ctx->saved_data["normalizer"].toInt()),
-                          ctx->saved_data["zeta"].toDouble(), ctx->saved_data["gamma"].toDouble()};
-    options.scale = ctx->saved_data["scale"].toDouble();
-    options.normalize_keys = ctx->saved_data["normalize_keys"].toBool();
-    options.eps = ctx->saved_data["eps"].toDouble();
+    const auto inputs = saved_inputs(saved);
+    const auto forward = saved_forward(saved);
+    const std::vector<at::Tensor> sources(saved.begin() + kSavedTensors, saved.end());
+    const auto options = saved_options(ctx);
     variable_list source_gradients;
     for (const auto& source : sources) source_gradients.push_back(at::zeros_like(source));
     const auto g = depth_route_backward(sources, inputs, options, forward, grads[0], grads[1],
