@@ -21,3 +21,17 @@ find_program(OASIS_MOLD mold)
 if(OASIS_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
+
+# The CUDA kernels need nvcc 13; everything else builds without.
+if(OASIS_CUDA)
+  find_package(CUDAToolkit 13 QUIET)
+  if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
+    # Code for Ampere and Hopper, and PTX of the latter for what comes after.
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90 CACHE STRING "GPU architectures")
+    set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+    enable_language(CUDA)
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
+    set(OASIS_CUDA_TOOLKIT ON)
+  endif()
+endif()

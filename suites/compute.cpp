@@ -23,7 +23,12 @@ namespace {
 // program must also run where it is missing. It has to happen before Torch is first asked about
 // CUDA, because Torch keeps the first answer.
 bool load_torch_cuda() {
-  static const bool loaded = ::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr;
+  static const bool loaded = [] {
+    if (::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) return false;
+    // Our own kernels, where they were built: without them the operators are compositions.
+    ::dlopen("liboasis_cuda.so", RTLD_NOW | RTLD_GLOBAL);
+    return true;
+  }();
   return loaded;
 }
 

@@ -75,7 +75,11 @@ def program(tmp_path):
 
 @pytest.fixture(scope="session")
 def operators():
-    torch.ops.load_library(built("OASIS_OPS_LIBRARY", "build/kernels/liboasis_ops.so"))
+    library = built("OASIS_OPS_LIBRARY", "build/kernels/liboasis_ops.so")
+    torch.ops.load_library(library)
+    kernels = library.with_name("liboasis_cuda.so")
+    if torch.cuda.is_available() and kernels.is_file():
+        torch.ops.load_library(kernels)
     return torch.ops.oasis
 
 
