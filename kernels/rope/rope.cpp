@@ -1,6 +1,5 @@
 #include "kernels/rope/rope.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "kernels/dispatch.h"
+#include "kernels/parallel.h"
 
 namespace oasis {
 namespace {
@@ -84,7 +84,7 @@ at::Tensor rotate_cpu(const at::Tensor& x, double theta, int64_t offset, int dir
     const auto* cos_table = cosine.const_data_ptr<scalar_t>();
     const auto* sin_table = sine.const_data_ptr<scalar_t>();
     const auto sign = static_cast<scalar_t>(direction);
-    at::parallel_for(0, B * T, 16, [&](int64_t begin, int64_t end) {
+    parallel_rows(B * T, 16, [&](int64_t begin, int64_t end) {
       for (int64_t bt = begin; bt < end; ++bt) {
         const int64_t b = bt / T, t = bt % T;
         const scalar_t* c = cos_table + t * half;
