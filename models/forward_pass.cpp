@@ -1,6 +1,7 @@
 #include "models/forward_pass.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/embedding.h>
@@ -15,6 +16,7 @@
 #include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
+#include "models/recompute.h"
 
 namespace oasis {
 
@@ -76,6 +78,26 @@ std::pair<at::Tensor, at::Tensor> ForwardPass::attend(int64_t layer, const at::T
 }
 
 ForwardPass::AttentionOutput ForwardPass::attention(int64_t index, const at::Tensor& input) {
+  if (!model_.recompute() || observer_ != nullptr) return run_attention(index, input);
+  const auto outputs = recompute(
+      [model = &model_, tokens = tokens_, index](const at::Tensor& x) {
+        const auto out = ForwardPass(*model, tokens, nullptr).run_attention(index, x);
+        return out.psi.defined() ? std::vector{out.value, out.psi} : std::vector{out.value};
+      },
+      input);
+  return {outputs[0], outputs.size() > 1 ? outputs[1] : at::Tensor()};
+}
+
+at::Tensor ForwardPass::mlp(int64_t index, const at::Tensor& input) {
+  if (!model_.recompute() || observer_ != nullptr) return run_mlp(index, input);
+  return recompute(
+      [model = &model_, tokens = tokens_, index](const at::Tensor& x) {
+        return std::vector{ForwardPass(*model, tokens, nullptr).run_mlp(index, x)};
+      },
+      input)[0];
+}
+
+ForwardPass::AttentionOutput ForwardPass::run_attention(int64_t index, const at::Tensor& input) {
   const auto& layer = model_.layers()[static_cast<size_t>(index)];
   const auto name = fmt::format("model.layers.{}", index);
   const auto attn = name + ".self_attn";
@@ -111,7 +133,7 @@ ForwardPass::AttentionOutput ForwardPass::attention(int64_t index, const at::Ten
   return out;
 }
 
-at::Tensor ForwardPass::mlp(int64_t index, const at::Tensor& input) {
+at::Tensor ForwardPass::run_mlp(int64_t index, const at::Tensor& input) {
   const auto& layer = model_.layers()[static_cast<size_t>(index)];
   const auto name = fmt::format("model.layers.{}", index);
   const auto x = sequences(
@@ -135,7 +157,10 @@ at::Tensor ForwardPass::run_residual(at::Tensor h) {
 }
 
 at::Tensor ForwardPass::run() {
-  const auto embedding = point("model.embed_tokens", at::embedding(model_.embed_tokens(), tokens_));
+  auto embedding = point("model.embed_tokens", at::embedding(model_.embed_tokens(), tokens_));
+  if (at::autocast::is_autocast_enabled(at::kCUDA)) {
+    embedding = embedding.to(at::autocast::get_autocast_dtype(at::kCUDA));
+  }
   at::Tensor h;
   switch (config_.method.routing) {
     case Routing::kNone:

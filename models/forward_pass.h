@@ -35,8 +35,11 @@ class ForwardPass {
   at::Tensor run_projected(const at::Tensor& embedding);
   at::Tensor run_pseudo_query(const at::Tensor& embedding);
 
-  AttentionOutput attention(int64_t layer, const at::Tensor& x);  // norm1, attention, o_proj
-  at::Tensor mlp(int64_t layer, const at::Tensor& x);             // norm2, SwiGLU
+  // norm1, attention, o_proj; norm2, SwiGLU: as the model wants it, recomputed or not
+  AttentionOutput attention(int64_t layer, const at::Tensor& x);
+  at::Tensor mlp(int64_t layer, const at::Tensor& x);
+  AttentionOutput run_attention(int64_t layer, const at::Tensor& x);
+  at::Tensor run_mlp(int64_t layer, const at::Tensor& x);
   // [B, H, T, d] and null posterior [B, H, T]
   std::pair<at::Tensor, at::Tensor> attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                            const at::Tensor& v);
