@@ -118,7 +118,7 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    const auto upstream = grads[0];
+    const auto& upstream = grads[0];
     return {saved[0] * upstream.to(saved[0].scalar_type()),
             saved[1] * upstream.to(saved[1].scalar_type()), at::Tensor(), at::Tensor()};
   }
