@@ -112,6 +112,16 @@ TEST(DecoderTest, GroupedHeadsAreHeadsWithSharedKeys) {
   EXPECT_LE(relative_error(full.forward(tokens), grouped.forward(tokens)), 1e-13);
 }
 
+TEST(DecoderTest, SequencesBeyondTheSlidingWindowAreRefused) {
+  auto config = small_config();
+  config.sliding_window = 7;
+  const auto model = small_model(config);
+  EXPECT_TRUE(at::equal(model.forward(some_tokens(2, 7)),
+                        small_model(small_config()).forward(some_tokens(2, 7))));
+  EXPECT_TRUE(
+      says(refusal([&] { model.forward(some_tokens(2, 8)); }), "8 tokens", "sliding_window = 7"));
+}
+
 class Recorder : public ForwardObserver {
  public:
   explicit Recorder(bool points) : points_(points) {}

@@ -37,6 +37,7 @@ class ForwardPass {
 
   AttentionOutput attention(int64_t layer, const at::Tensor& x);  // norm1, attention, o_proj
   at::Tensor mlp(int64_t layer, const at::Tensor& x);             // norm2, SwiGLU
+  at::Tensor rotate(const at::Tensor& x);                         // RoPE on x [B, H, T, d]
   // [B, H, T, d] and null posterior [B, H, T]
   std::pair<at::Tensor, at::Tensor> attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                            const at::Tensor& v);
@@ -66,6 +67,7 @@ class ForwardPass {
   ForwardObserver* observer_;
   int64_t batch_, length_;
   bool explicit_points_;
+  std::vector<double> rope_divisors_;
 
   // Depth history: values by slot, with the layer and the branch null each belongs to.
   std::unique_ptr<DepthHistory> history_;
