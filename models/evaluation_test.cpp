@@ -175,8 +175,8 @@ TEST(DepthRecorder, JointRouteOfOneQuery) {
   const auto alpha = at::tensor({0.9, 0.1, 0.25, 0.5}, kDoubles).view({1, 2, 2});
   const auto probs = at::tensor({0.5, 0.0, 0.3, 0.6}, kDoubles).view({1, 1, 2, 2});
   DepthRecorder recorder(1, 1, true);
-  recorder.add_attention(0, attention_rows(probs));
-  recorder.add_router("0.sa", alpha, {-1, 0});
+  recorder.add_attention(0, probs, attention_rows(probs));
+  recorder.add_router("0.sa", alpha, {{}, {0}});
   EvaluationResult result;
   recorder.report(result);
   EXPECT_DOUBLE_EQ(value(result, "d4_leakage"), 0.5 * 0.3);
@@ -188,6 +188,36 @@ TEST(DepthRecorder, JointRouteOfOneQuery) {
   EXPECT_DOUBLE_EQ(value(result, "depth_null_mass"), 0.125);
   EXPECT_DOUBLE_EQ(statistic(result, "0.sa/source1", "depth_weight"), 0.3);
   EXPECT_EQ(metric(result, "depth_null_mass").n, 2);
+}
+
+TEST(DepthRecorder, ARunIsTheMeanOverItsOutputs) {
+  DepthRecorder recorder(3, 1, false);
+  const auto attend = [&](int64_t layer, double first, double second) {
+    const auto probs = at::tensor({1.0, 0.0, first, second}, kDoubles).view({1, 1, 2, 2});
+    recorder.add_attention(layer, probs, attention_rows(probs));
+  };
+  const auto route = [&](const std::vector<SourceLayers>& sources, const std::vector<double>& a) {
+    auto alpha = at::zeros({1, 2, static_cast<int64_t>(a.size())}, kDoubles);
+    alpha.select(1, 1).copy_(at::tensor(a, kDoubles));
+    recorder.add_router("router", alpha, sources);
+  };
+  route({{}}, {1.0});
+  attend(0, 0.9, 0.1);
+  route({{}, {0}}, {1.0, 0.0});
+  route({{}, {0, 0}}, {1.0, 0.0});
+  attend(1, 0.3, 0.7);
+  EvaluationResult before, after;
+  recorder.report(before);
+  route({{}, {0, 0, 1}}, {0.0, 1.0});
+  attend(2, 0.5, 0.5);
+  route({{}, {0, 0, 1}, {2}}, {0.0, 1.0, 0.0});
+  recorder.report(after);
+  EXPECT_EQ(value(before, "d4_leakage"), 0.0);
+  const double first = (0.9 + 0.9 + 0.3) / 3, second = 1 - first;  // two of layer 0, one of 1
+  EXPECT_NEAR(value(after, "d4_leakage"), 2 * first / 5, 1e-15);
+  EXPECT_NEAR(value(after, "d4_concentration"), (3 + 2 * first) / 5, 1e-15);
+  EXPECT_NEAR(value(after, "d4_negative_entropy"),
+              2 * (first * std::log(first) + second * std::log(second)) / 5, 1e-15);
 }
 
 TEST(Evaluate, UniformAttention) {

@@ -53,9 +53,10 @@ class ForwardPass {
                    int64_t slot, const std::vector<int64_t>& sources);
   at::Tensor route_with_points(const Router& router, const std::string& name, int64_t slot,
                                const std::vector<int64_t>& sources, at::Tensor& weights);
-  void append(int64_t slot, const at::Tensor& value, int64_t layer, const at::Tensor& psi);
-  void append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b, int64_t layer,
-                  const at::Tensor& psi);
+  void append(int64_t slot, const at::Tensor& value, const SourceLayers& layers,
+              const at::Tensor& psi);
+  void append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
+                  const SourceLayers& layers, const at::Tensor& psi);
   at::Tensor recency(const Router& router, int64_t sources);  // [n]
   at::Tensor nulls(const std::vector<int64_t>& sources);      // [n, M] or undefined
   at::Tensor beta(const Router& router);                      // [1] or undefined
@@ -69,11 +70,11 @@ class ForwardPass {
   bool explicit_points_;
   std::vector<double> rope_divisors_;
 
-  // Depth history: values by slot, with the layer and the branch null each belongs to.
+  // Depth history: values by slot, with the layers and the branch null each belongs to.
   std::unique_ptr<DepthHistory> history_;
-  std::vector<at::Tensor> values_;  // [M, D], part of the autograd graph
-  std::vector<at::Tensor> psi_;     // [M] or undefined
-  std::vector<int64_t> owner_;      // layer, −1 for the embedding
+  std::vector<at::Tensor> values_;    // [M, D], part of the autograd graph
+  std::vector<at::Tensor> psi_;       // [M] or undefined
+  std::vector<SourceLayers> layers_;  // as ForwardObserver::depth_weights names them
 };
 
 }  // namespace oasis

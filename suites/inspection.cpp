@@ -28,7 +28,7 @@ class Recorder : public ForwardObserver {
     psi_[static_cast<size_t>(layer)] = psi.detach();
   }
   void depth_weights(const std::string& router, const at::Tensor& weights,
-                     const std::vector<int64_t>&) override {
+                     const std::vector<SourceLayers>&) override {
     tensors_.emplace_back("depth_weights." + router, weights.detach());
   }
 

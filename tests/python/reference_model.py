@@ -31,7 +31,7 @@ class Record:
     null_posterior: list = dataclasses.field(default_factory=list)  # per layer [B,T]
     head_nulls: list = dataclasses.field(default_factory=list)  # per layer [B,H,T]
     depth_weights: dict = dataclasses.field(default_factory=dict)  # "0.sa", "0.mlp", "final": [B,T,n]
-    sources: dict = dataclasses.field(default_factory=dict)  # the same keys: per source, indices of its layers
+    sources: dict = dataclasses.field(default_factory=dict)  # the same keys: per source, the layer of each output
     probs: list = dataclasses.field(default_factory=list)  # per layer [B,H,T,T], as they multiply V
     sites: dict = dataclasses.field(default_factory=dict)  # module name: [B,T,D]
 
@@ -209,7 +209,7 @@ class Model:
             starts = range(0, len(outputs), run)
             sources = [x0] + [sum(outputs[s:s + run]) for s in starts]
             nulls = [torch.zeros_like(x0[..., 0])] + [torch.stack(Psi[s:s + run]).mean(0) for s in starts]
-            layers = [[]] + [sorted({j // 2 for j in range(s, min(s + run, len(outputs)))}) for s in starts]
+            layers = [[]] + [[j // 2 for j in range(s, min(s + run, len(outputs)))] for s in starts]
             return self.route(router, key, sources, nulls, layers, record)
 
         for i in range(self.c.num_hidden_layers):
