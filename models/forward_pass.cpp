@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/matmul.h>
@@ -17,6 +18,7 @@
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "models/recompute.h"
+#include "support/error.h"
 
 namespace oasis {
 
@@ -27,7 +29,16 @@ ForwardPass::ForwardPass(const Decoder& model, const at::Tensor& tokens, Forward
       observer_(observer),
       batch_(tokens.size(0)),
       length_(tokens.size(1)),
-      explicit_points_(observer != nullptr && observer->has_points()) {}
+      explicit_points_(observer != nullptr && observer->has_points()),
+      rope_divisors_(
+          config_.rope_scaling.divisors(config_.rope_theta, config_.rotary_dim(), length_)) {
+  if (config_.sliding_window > 0 && length_ > config_.sliding_window) {
+    throw bad_input(
+        "sequences of {} tokens are longer than the model's sliding_window = {}; give shorter "
+        "ones: attention is full here",
+        length_, config_.sliding_window);
+  }
+}
 
 at::Tensor ForwardPass::point(const std::string& name, const at::Tensor& value) {
   return explicit_points_ ? observer_->point(name, value) : value;
@@ -56,6 +67,15 @@ at::Tensor ForwardPass::norm(const at::Tensor& x, const at::Tensor& weight, cons
   if (!name.empty()) y = point(name, y);
   if (is_site) site(name, y);
   return y;
+}
+
+at::Tensor ForwardPass::rotate(const at::Tensor& x) {
+  const auto turned = [&](const at::Tensor& part) {
+    return rope(part, config_.rope_theta, 0, rope_divisors_, config_.rope_scaling.attention_factor);
+  };
+  const int64_t rotated = config_.rotary_dim(), rest = config_.head_dim - rotated;
+  if (rest == 0) return turned(x);
+  return at::cat({turned(x.narrow(-1, 0, rotated)), x.narrow(-1, rotated, rest)}, -1);
 }
 
 std::pair<at::Tensor, at::Tensor> ForwardPass::attend(int64_t layer, const at::Tensor& q,
@@ -112,8 +132,8 @@ ForwardPass::AttentionOutput ForwardPass::run_attention(int64_t index, const at:
     q = norm(q, layer.q_norm, "", false);
     k = norm(k, layer.k_norm, "", false);
   }
-  q = rope(q.transpose(1, 2), config_.rope_theta);
-  k = rope(k.transpose(1, 2), config_.rope_theta);
+  q = rotate(q.transpose(1, 2));
+  k = rotate(k.transpose(1, 2));
   const auto [by_head, rho] = attend(index, q, k, v);
   auto context = point(attn + ".context", by_head.transpose(1, 2).reshape({batch_, length_, -1}));
   if (config_.method.gate) {
