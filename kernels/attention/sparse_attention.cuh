@@ -18,12 +18,13 @@ constexpr int kBlockRows = 128;
 constexpr int kTileRows = 64;
 constexpr unsigned kFullWarp = 0xffffffffu;
 
-// kHeadSize is 64 or 128; smaller heads are padded with zeros in shared memory.
-template <int kHeadSize>
+// The head size is 64 or 128; smaller heads are padded with zeros in shared memory. A warp has one
+// or two pieces of 16 rows: two share what is read from shared memory, one needs half the registers
+// and leaves room for twice the warps.
+template <int kHeadSizeValue, int kPiecesValue>
 struct Geometry {
-  // 16-row pieces of a warp. Two share each operand read from shared memory, but at head size 128
-  // their sums do not fit into the registers.
-  static constexpr int kPieces = kHeadSize == 64 ? 2 : 1;
+  static constexpr int kHeadSize = kHeadSizeValue;
+  static constexpr int kPieces = kPiecesValue;
   static constexpr int kWarpRows = 16 * kPieces;
   static constexpr int kThreads = kBlockRows / kWarpRows * 32;
   static constexpr int kBlocksPerProcessor = kHeadSize == 64 ? 2 : 1;
@@ -31,13 +32,23 @@ struct Geometry {
   static constexpr int kRowBytes = kHeadSize * 2;
   static constexpr int kTileBytes = kTileRows * kRowBytes;
   static constexpr int kBlockBytes = kBlockRows * kRowBytes;
+
+  // A warp's rows as first operands of products over the head.
+  using Fragments = std::uint32_t[kPieces][kSteps][4];
+  // A warp's rows of sums over the head.
+  using Sums = float[kPieces][kHeadSize / 8][4];
+  // Products of a warp's rows with 8·n others.
+  template <int n>
+  using Products = float[kPieces][n][4];
+  // The same for 16 others, rounded, as first operands.
+  using Packed = std::uint32_t[kPieces][4];
 };
 
 // Rows of a tile lie one after another; the 16-byte chunks of a row are permuted by the row, so
 // that eight rows' chunks of the same column fall into different banks.
 template <int kHeadSize>
 __device__ constexpr std::uint32_t tile_offset(int row, int chunk) {
-  return row * Geometry<kHeadSize>::kRowBytes + ((chunk ^ (row & 7)) << 4);
+  return row * kHeadSize * 2 + ((chunk ^ (row & 7)) << 4);
 }
 
 template <class T>
@@ -53,21 +64,21 @@ __device__ Head<T> head_of(const HeadTensor& tensor, int batch, int head) {
 }
 
 // Starts copying rows [first, first + kRows) of a head; zeros stand beyond its length and size.
-template <int kHeadSize, int kRows, class T>
+template <class G, int kRows, class T>
 __device__ void load_rows(std::uint32_t tile, const Head<T>& head, int first, int length,
                           int head_size) {
-  constexpr int kThreads = Geometry<kHeadSize>::kThreads;
-  constexpr int kChunks = kHeadSize / 8;
+  constexpr int kThreads = G::kThreads;
+  constexpr int kChunks = G::kHeadSize / 8;
   static_assert(kThreads % (8 * kChunks) == 0 && kRows % (kThreads / kChunks) == 0);
   const int chunk = threadIdx.x % kChunks;
   const int row = threadIdx.x / kChunks;
   const bool inside = chunk * 8 < head_size;
   const T* source = head.data + (first + row) * head.row_stride + chunk * 8;
-  const std::uint32_t target = tile + tile_offset<kHeadSize>(row, chunk);
+  const std::uint32_t target = tile + tile_offset<G::kHeadSize>(row, chunk);
 #pragma unroll
   for (int step = 0; step < kRows; step += kThreads / kChunks) {
     const bool valid = inside && first + row + step < length;
-    copy_async(target + step * Geometry<kHeadSize>::kRowBytes,
+    copy_async(target + step * G::kRowBytes,
                valid ? source + step * head.row_stride : head.data, valid);
   }
 }
@@ -111,26 +122,17 @@ struct LaneOffsets {
 
   // The piece at `row` and column 16·step.
   static __device__ std::uint32_t at(std::uint32_t tile, std::uint32_t offset, int row, int step) {
-    return tile + row * Geometry<kHeadSize>::kRowBytes + (offset ^ (step * 32));
+    return tile + row * kHeadSize * 2 + (offset ^ (step * 32));
   }
 };
 
-// A warp's rows as first operands.
-template <int kHeadSize>
-using RowFragments =
-    std::uint32_t[Geometry<kHeadSize>::kPieces][Geometry<kHeadSize>::kSteps][4];
-
-// A warp's rows of sums over the head.
-template <int kHeadSize>
-using HeadSums = float[Geometry<kHeadSize>::kPieces][kHeadSize / 8][4];
-
-template <int kHeadSize>
-__device__ void load_fragments(RowFragments<kHeadSize>& fragments, std::uint32_t block,
-                               int warp_row, const LaneOffsets<kHeadSize>& lanes) {
+template <class G>
+__device__ void load_fragments(typename G::Fragments& fragments, std::uint32_t block, int warp_row,
+                               const LaneOffsets<G::kHeadSize>& lanes) {
 #pragma unroll
-  for (int piece = 0; piece < Geometry<kHeadSize>::kPieces; ++piece) {
+  for (int piece = 0; piece < G::kPieces; ++piece) {
 #pragma unroll
-    for (int step = 0; step < Geometry<kHeadSize>::kSteps; ++step) {
+    for (int step = 0; step < G::kSteps; ++step) {
       load_matrices(fragments[piece][step],
                     lanes.at(block, lanes.by_row, warp_row + 16 * piece, step));
     }
@@ -144,20 +146,20 @@ __device__ void clear(Array& array) {
   for (int i = 0; i < static_cast<int>(sizeof(Array) / sizeof(float)); ++i) values[i] = 0;
 }
 
-// products[piece][n][..] = rows · (rows [row, row + 16·kWidth) of a tile)ᵀ
-template <class T, int kHeadSize, int kWidth>
-__device__ void multiply_rows(float (&products)[Geometry<kHeadSize>::kPieces][2 * kWidth][4],
-                              const RowFragments<kHeadSize>& rows, std::uint32_t tile, int row,
-                              const LaneOffsets<kHeadSize>& lanes) {
+// products[piece][n] = rows · (rows [row, row + 16·kWidth) of a tile)ᵀ
+template <class T, class G, int kWidth>
+__device__ void multiply_rows(typename G::template Products<2 * kWidth>& products,
+                              const typename G::Fragments& rows, std::uint32_t tile, int row,
+                              const LaneOffsets<G::kHeadSize>& lanes) {
   clear(products);
 #pragma unroll
-  for (int step = 0; step < Geometry<kHeadSize>::kSteps; ++step) {
+  for (int step = 0; step < G::kSteps; ++step) {
 #pragma unroll
     for (int n = 0; n < kWidth; ++n) {
       std::uint32_t columns[4];
       load_matrices(columns, lanes.at(tile, lanes.by_column, row + 16 * n, step));
 #pragma unroll
-      for (int piece = 0; piece < Geometry<kHeadSize>::kPieces; ++piece) {
+      for (int piece = 0; piece < G::kPieces; ++piece) {
         multiply_add<T>(products[piece][2 * n], rows[piece][step], columns[0], columns[1]);
         multiply_add<T>(products[piece][2 * n + 1], rows[piece][step], columns[2], columns[3]);
       }
@@ -166,17 +168,16 @@ __device__ void multiply_rows(float (&products)[Geometry<kHeadSize>::kPieces][2 
 }
 
 // sums[piece] += weights[piece] · (rows [row, row + 16) of a tile), where the piece is active.
-template <class T, int kHeadSize>
-__device__ void accumulate(HeadSums<kHeadSize>& sums,
-                           const std::uint32_t (&weights)[Geometry<kHeadSize>::kPieces][4],
-                           const bool (&active)[Geometry<kHeadSize>::kPieces], std::uint32_t tile,
-                           int row, const LaneOffsets<kHeadSize>& lanes) {
+template <class T, class G>
+__device__ void accumulate(typename G::Sums& sums, const typename G::Packed& weights,
+                           const bool (&active)[G::kPieces], std::uint32_t tile, int row,
+                           const LaneOffsets<G::kHeadSize>& lanes) {
 #pragma unroll
-  for (int step = 0; step < Geometry<kHeadSize>::kSteps; ++step) {
+  for (int step = 0; step < G::kSteps; ++step) {
     std::uint32_t values[4];
     load_matrices_transposed(values, lanes.at(tile, lanes.by_row, row, step));
 #pragma unroll
-    for (int piece = 0; piece < Geometry<kHeadSize>::kPieces; ++piece) {
+    for (int piece = 0; piece < G::kPieces; ++piece) {
       if (!active[piece]) continue;
       multiply_add<T>(sums[piece][2 * step], weights[piece], values[0], values[1]);
       multiply_add<T>(sums[piece][2 * step + 1], weights[piece], values[2], values[3]);
@@ -196,32 +197,32 @@ __device__ void pack_piece(std::uint32_t (&packed)[4], const float (&left)[4],
 
 // Writes a warp's rows, times factor(piece, half) for the row 16·piece + 8·half + lane/4, through
 // the warp's own kWarpRows rows of shared memory. `first` is the tensor's row of the warp's first.
-template <class T, int kHeadSize, class Factor>
-__device__ void store_rows(const HeadSums<kHeadSize>& sums, const Factor& factor,
+template <class T, class G, class Factor>
+__device__ void store_rows(const typename G::Sums& sums, const Factor& factor,
                            std::uint8_t* buffer, const Head<T>& head, int first, int length,
                            int head_size) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int piece = 0; piece < Geometry<kHeadSize>::kPieces; ++piece) {
+  for (int piece = 0; piece < G::kPieces; ++piece) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = 16 * piece + 8 * half + lane / 4;
       const float f = factor(piece, half);
 #pragma unroll
-      for (int n = 0; n < kHeadSize / 8; ++n) {
-        *reinterpret_cast<std::uint32_t*>(buffer + tile_offset<kHeadSize>(row, n) + lane % 4 * 4) =
+      for (int n = 0; n < G::kHeadSize / 8; ++n) {
+        *reinterpret_cast<std::uint32_t*>(buffer + tile_offset<G::kHeadSize>(row, n) + lane % 4 * 4) =
             pack<T>(sums[piece][n][2 * half] * f, sums[piece][n][2 * half + 1] * f);
       }
     }
   }
   __syncwarp();
-  constexpr int kChunks = kHeadSize / 8;
+  constexpr int kChunks = G::kHeadSize / 8;
   const int chunk = lane % kChunks;
 #pragma unroll
-  for (int row = lane / kChunks; row < Geometry<kHeadSize>::kWarpRows; row += 32 / kChunks) {
+  for (int row = lane / kChunks; row < G::kWarpRows; row += 32 / kChunks) {
     if (first + row < length && chunk * 8 < head_size) {
       *reinterpret_cast<uint4*>(head.data + (first + row) * head.row_stride + chunk * 8) =
-          *reinterpret_cast<const uint4*>(buffer + tile_offset<kHeadSize>(row, chunk));
+          *reinterpret_cast<const uint4*>(buffer + tile_offset<G::kHeadSize>(row, chunk));
     }
   }
   __syncwarp();
@@ -287,14 +288,26 @@ __device__ Weight weight_at(const Weights& weights, float e) {
   }
 }
 
-// Gradient into a product, over the scale.
+// Gradient into a product, over the scale, and over the gain for clipped softmax.
 template <SparseNormalizer kNormalizer>
-__device__ float product_gradient(const Weights& weights, float e, float w, float dp, float r) {
+__device__ float product_gradient(float e, float w, float dp, float r) {
   if constexpr (is_clipped<kNormalizer>()) {
-    return fmaf(weights.gain * w, dp, -exp2_fast(e) * r);
+    return fmaf(w, dp, -exp2_fast(e) * r);
   } else {
     return w * (dp - r);
   }
+}
+
+// A 16×16 piece of products against upper bounds that differ by column or by row: bound(n, i).
+template <class Bound>
+__device__ bool any_above(const float (&products)[2][4], const Bound& bound) {
+  bool above = false;
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) above = above || !(products[n][i] <= bound(n, i));  // NaN is above
+  }
+  return __any_sync(kFullWarp, above);
 }
 
 inline Weights make_weights(const SparseAttention& problem) {

@@ -23,16 +23,10 @@ void sparse_attention_backward_queries(const BackwardArguments& arguments, cudaS
 // dK and dV.
 void sparse_attention_backward_keys(const BackwardArguments& arguments, cudaStream_t stream);
 
-// A 16×16 piece of products against upper bounds that differ by column or by row: bound(n, i).
-template <class Bound>
-__device__ bool any_above(const float (&products)[2][4], const Bound& bound) {
-  bool above = false;
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) above = above || !(products[n][i] <= bound(n, i));  // NaN is above
-  }
-  return __any_sync(kFullWarp, above);
+// What product_gradient() leaves out.
+template <SparseNormalizer kNormalizer>
+__device__ float score_factor(const SparseAttention& problem) {
+  return is_clipped<kNormalizer>() ? problem.scale * problem.gain : problem.scale;
 }
 
 }  // namespace oasis::cuda

@@ -9,21 +9,27 @@ namespace {
 constexpr int kStages = 2;
 
 // Of a stage: queries, their dO, and their rows' {m, θ, bound, r}.
+#ifndef KPIECES
+#define KPIECES 2
+#endif
 template <int kHeadSize>
+using RowGeometry = Geometry<kHeadSize, kHeadSize == 64 ? KPIECES : 1>;
+
+template <class G>
 constexpr int stage_size() {
-  return 2 * Geometry<kHeadSize>::kTileBytes + kTileRows * static_cast<int>(sizeof(float4));
+  return 2 * G::kTileBytes + kTileRows * static_cast<int>(sizeof(float4));
 }
 
-template <int kHeadSize>
+template <class G>
 constexpr int memory_size() {
-  return 2 * Geometry<kHeadSize>::kBlockBytes + kStages * stage_size<kHeadSize>();
+  return 2 * G::kBlockBytes + kStages * stage_size<G>();
 }
 
 template <class T, int kHeadSize, SparseNormalizer kNormalizer>
-__global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
-                                  Geometry<kHeadSize>::kBlocksPerProcessor)
+__global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
+                                  RowGeometry<kHeadSize>::kBlocksPerProcessor)
     keys_kernel(const __grid_constant__ BackwardArguments arguments) {
-  using G = Geometry<kHeadSize>;
+  using G = RowGeometry<kHeadSize>;
   constexpr int kPieces = G::kPieces;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   const auto& problem = arguments.problem;
@@ -45,18 +51,18 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
   const std::uint32_t value_block = key_block + G::kBlockBytes;
   constexpr int kStageStart = 2 * G::kBlockBytes;
 
-  load_rows<kHeadSize, kBlockRows>(key_block, head_of<const T>(problem.k, batch, kv_head),
+  load_rows<G, kBlockRows>(key_block, head_of<const T>(problem.k, batch, kv_head),
                                    block_row, length, head_size);
-  load_rows<kHeadSize, kBlockRows>(value_block, head_of<const T>(problem.v, batch, kv_head),
+  load_rows<G, kBlockRows>(value_block, head_of<const T>(problem.v, batch, kv_head),
                                    block_row, length, head_size);
   commit_copies();
   wait_for_copies<0>();
   __syncthreads();
-  RowFragments<kHeadSize> k;
-  load_fragments<kHeadSize>(k, key_block, warp_block_row, lanes);
+  typename G::Fragments k;
+  load_fragments<G>(k, key_block, warp_block_row, lanes);
 
-  HeadSums<kHeadSize> grad_k;
-  HeadSums<kHeadSize> grad_v;
+  typename G::Sums grad_k;
+  typename G::Sums grad_v;
   clear(grad_k);
   clear(grad_v);
   stream_tiles<kStages>(
@@ -64,10 +70,10 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
       [&](int step, int stage) {
         const int head = kv_head * group + step / tiles;
         const int query = (first_tile + step % tiles) * kTileRows;
-        const std::uint32_t target = key_block + kStageStart + stage * stage_size<kHeadSize>();
-        load_rows<kHeadSize, kTileRows>(target, head_of<const T>(problem.q, batch, head), query,
+        const std::uint32_t target = key_block + kStageStart + stage * stage_size<G>();
+        load_rows<G, kTileRows>(target, head_of<const T>(problem.q, batch, head), query,
                                         length, head_size);
-        load_rows<kHeadSize, kTileRows>(target + G::kTileBytes,
+        load_rows<G, kTileRows>(target + G::kTileBytes,
                                         head_of<const T>(gradients.context, batch, head), query,
                                         length, head_size);
         if (threadIdx.x < kTileRows) {
@@ -81,7 +87,7 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
       },
       [&](int step, int stage) {
         const int first_query = (first_tile + step % tiles) * kTileRows;
-        const int start = kStageStart + stage * stage_size<kHeadSize>();
+        const int start = kStageStart + stage * stage_size<G>();
         const std::uint32_t queries = key_block + start;
         const std::uint32_t grads = queries + G::kTileBytes;
         const auto* rows = reinterpret_cast<const float4*>(memory + start + 2 * G::kTileBytes);
@@ -89,8 +95,8 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
         for (int part = 0; part < kTileRows; part += 16) {
           const int query = first_query + part;
           if (query + 15 < warp_row) continue;
-          float products[kPieces][2][4];
-          multiply_rows<T, kHeadSize, 1>(products, k, queries, part, lanes);
+          typename G::template Products<2> products;
+          multiply_rows<T, G, 1>(products, k, queries, part, lanes);
           if (query < warp_row + G::kWarpRows - 1) {
 #pragma unroll
             for (int piece = 0; piece < kPieces; ++piece) {
@@ -122,7 +128,7 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
           }
           if (!is_clipped<kNormalizer>() && !any) continue;
 
-          float grad_p[kPieces][2][4];
+          typename G::template Products<2> grad_p;
           clear(grad_p);
           if (any) {
 #pragma unroll
@@ -140,10 +146,11 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
               }
             }
           }
-          std::uint32_t p[kPieces][4];
-          std::uint32_t grad_s[kPieces][4];
+          typename G::Packed p;
+          typename G::Packed grad_s;
 #pragma unroll
           for (int piece = 0; piece < kPieces; ++piece) {
+            if (!is_clipped<kNormalizer>() && !active[piece]) continue;
             float p_values[2][4];
             float grad_values[2][4];
 #pragma unroll
@@ -154,27 +161,27 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
                 const float e = distance(weights, products[piece][n][i], c.x, c.y);
                 const auto weight = weight_at<kNormalizer>(weights, e);
                 p_values[n][i] = weight.p;
-                grad_values[n][i] = product_gradient<kNormalizer>(weights, e, weight.w,
+                grad_values[n][i] = product_gradient<kNormalizer>(e, weight.w,
                                                                   grad_p[piece][n][i], c.w);
               }
             }
             pack_piece<T>(p[piece], p_values[0], p_values[1]);
             pack_piece<T>(grad_s[piece], grad_values[0], grad_values[1]);
           }
-          if (any) accumulate<T, kHeadSize>(grad_v, p, active, grads, part, lanes);
+          if (any) accumulate<T, G>(grad_v, p, active, grads, part, lanes);
 #pragma unroll
           for (int piece = 0; piece < kPieces; ++piece) {
             active[piece] = active[piece] || is_clipped<kNormalizer>();
           }
-          accumulate<T, kHeadSize>(grad_k, grad_s, active, queries, part, lanes);
+          accumulate<T, G>(grad_k, grad_s, active, queries, part, lanes);
         }
       });
 
   std::uint8_t* buffer = memory + warp_block_row * G::kRowBytes;
-  store_rows<T, kHeadSize>(
-      grad_k, [&](int, int) { return problem.scale; }, buffer,
+  store_rows<T, G>(
+      grad_k, [&](int, int) { return score_factor<kNormalizer>(problem); }, buffer,
       head_of<T>(gradients.k, batch, kv_head), warp_row, length, head_size);
-  store_rows<T, kHeadSize>(
+  store_rows<T, G>(
       grad_v, [](int, int) { return 1.0f; }, buffer, head_of<T>(gradients.v, batch, kv_head),
       warp_row, length, head_size);
 }
@@ -184,13 +191,14 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
 void sparse_attention_backward_keys(const BackwardArguments& arguments, cudaStream_t stream) {
   const auto& problem = arguments.problem;
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
+    using G = RowGeometry<size()>;
     const auto kernel = keys_kernel<decltype(type), size(), normalizer()>;
-    constexpr int kMemory = memory_size<size()>();
+    constexpr int kMemory = memory_size<G>();
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
           "oasis::attention backward");
     const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.kv_heads,
                     problem.batch);
-    kernel<<<grid, Geometry<size()>::kThreads, kMemory, stream>>>(arguments);
+    kernel<<<grid, G::kThreads, kMemory, stream>>>(arguments);
     check_launch("oasis::attention backward");
   });
 }

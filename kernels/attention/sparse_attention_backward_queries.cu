@@ -7,19 +7,24 @@ namespace {
 
 constexpr int kStages = 3;
 
+#ifndef QPIECES
+#define QPIECES 2
+#endif
 template <int kHeadSize>
+using RowGeometry = Geometry<kHeadSize, kHeadSize == 64 ? QPIECES : 1>;
+
+template <class G>
 constexpr int memory_size() {
-  using G = Geometry<kHeadSize>;
   return kBlockRows * static_cast<int>(sizeof(float4)) +
          std::max(2 * G::kBlockBytes, 2 * kStages * G::kTileBytes);
 }
 
 // r = dO·moment of the block's rows, beside their statistics. Rows beyond the length are zeros.
-template <class T, int kHeadSize, SparseNormalizer kNormalizer>
+template <class T, class G, SparseNormalizer kNormalizer>
 __device__ void make_rows(float4* rows, const std::uint8_t* grad_block,
                           const BackwardArguments& arguments, int batch, int head, int block_row) {
-  constexpr int kChunks = kHeadSize / 8;
-  constexpr int kStep = Geometry<kHeadSize>::kThreads / kChunks;
+  constexpr int kChunks = G::kHeadSize / 8;
+  constexpr int kStep = G::kThreads / kChunks;
   const auto& problem = arguments.problem;
   const auto moment = head_of<const T>(problem.moment, batch, head);
   const long long first =
@@ -32,7 +37,7 @@ __device__ void make_rows(float4* rows, const std::uint8_t* grad_block,
       const auto m = *reinterpret_cast<const uint4*>(
           moment.data + (block_row + row) * moment.row_stride + chunk * 8);
       const auto g =
-          *reinterpret_cast<const uint4*>(grad_block + tile_offset<kHeadSize>(row, chunk));
+          *reinterpret_cast<const uint4*>(grad_block + tile_offset<G::kHeadSize>(row, chunk));
       const std::uint32_t m_words[4] = {m.x, m.y, m.z, m.w};
       const std::uint32_t g_words[4] = {g.x, g.y, g.z, g.w};
 #pragma unroll
@@ -60,10 +65,10 @@ __device__ void make_rows(float4* rows, const std::uint8_t* grad_block,
 }
 
 template <class T, int kHeadSize, SparseNormalizer kNormalizer>
-__global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
-                                  Geometry<kHeadSize>::kBlocksPerProcessor)
+__global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
+                                  RowGeometry<kHeadSize>::kBlocksPerProcessor)
     queries_kernel(const __grid_constant__ BackwardArguments arguments) {
-  using G = Geometry<kHeadSize>;
+  using G = RowGeometry<kHeadSize>;
   constexpr int kPieces = G::kPieces;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   const auto& problem = arguments.problem;
@@ -85,20 +90,20 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
   std::uint8_t* tile_memory = memory + kBlockRows * sizeof(float4);
   const std::uint32_t base = shared_address(tile_memory);
 
-  load_rows<kHeadSize, kBlockRows>(base, head_of<const T>(problem.q, batch, head), block_row,
+  load_rows<G, kBlockRows>(base, head_of<const T>(problem.q, batch, head), block_row,
                                    length, head_size);
-  load_rows<kHeadSize, kBlockRows>(base + G::kBlockBytes,
+  load_rows<G, kBlockRows>(base + G::kBlockBytes,
                                    head_of<const T>(arguments.gradients.context, batch, head),
                                    block_row, length, head_size);
   commit_copies();
   wait_for_copies<0>();
   __syncthreads();
-  make_rows<T, kHeadSize, kNormalizer>(rows, tile_memory + G::kBlockBytes, arguments, batch, head,
+  make_rows<T, G, kNormalizer>(rows, tile_memory + G::kBlockBytes, arguments, batch, head,
                                        block_row);
-  RowFragments<kHeadSize> q;
-  RowFragments<kHeadSize> grad;
-  load_fragments<kHeadSize>(q, base, warp_block_row, lanes);
-  load_fragments<kHeadSize>(grad, base + G::kBlockBytes, warp_block_row, lanes);
+  typename G::Fragments q;
+  typename G::Fragments grad;
+  load_fragments<G>(q, base, warp_block_row, lanes);
+  load_fragments<G>(grad, base + G::kBlockBytes, warp_block_row, lanes);
   __syncthreads();
   float4 row[2 * kPieces];
 #pragma unroll
@@ -106,15 +111,15 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
     row[r] = rows[warp_block_row + 16 * (r / 2) + 8 * (r % 2) + lane / 4];
   }
 
-  HeadSums<kHeadSize> grad_q;
+  typename G::Sums grad_q;
   clear(grad_q);
   constexpr int kPairBytes = 2 * G::kTileBytes;
   stream_tiles<kStages>(
       0, tiles,
       [&](int tile, int stage) {
         const std::uint32_t pair = base + stage * kPairBytes;
-        load_rows<kHeadSize, kTileRows>(pair, k, tile * kTileRows, length, head_size);
-        load_rows<kHeadSize, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length,
+        load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
+        load_rows<G, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length,
                                         head_size);
       },
       [&](int tile, int stage) {
@@ -123,8 +128,8 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
         for (int part = 0; part < kTileRows; part += 16) {
           const int key = tile * kTileRows + part;
           if (key > warp_row + G::kWarpRows - 1) break;
-          float products[kPieces][2][4];
-          multiply_rows<T, kHeadSize, 1>(products, q, pair, part, lanes);
+          typename G::template Products<2> products;
+          multiply_rows<T, G, 1>(products, q, pair, part, lanes);
           if (key + 15 > warp_row) {
 #pragma unroll
             for (int piece = 0; piece < kPieces; ++piece) {
@@ -149,15 +154,17 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
             any = any || active[piece];
           }
           if (!is_clipped<kNormalizer>() && !any) continue;
-          float grad_p[kPieces][2][4];
+          typename G::template Products<2> grad_p;
           if (any) {
-            multiply_rows<T, kHeadSize, 1>(grad_p, grad, pair + G::kTileBytes, part, lanes);
+            multiply_rows<T, G, 1>(grad_p, grad, pair + G::kTileBytes, part, lanes);
           } else {
             clear(grad_p);
           }
-          std::uint32_t grad_s[kPieces][4];
+          typename G::Packed grad_s;
 #pragma unroll
           for (int piece = 0; piece < kPieces; ++piece) {
+            active[piece] = active[piece] || is_clipped<kNormalizer>();
+            if (!active[piece]) continue;
             float values[2][4];
 #pragma unroll
             for (int n = 0; n < 2; ++n) {
@@ -166,18 +173,17 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
                 const float4& r = row[2 * piece + i / 2];
                 const float e = distance(weights, products[piece][n][i], r.x, r.y);
                 values[n][i] = product_gradient<kNormalizer>(
-                    weights, e, weight_at<kNormalizer>(weights, e).w, grad_p[piece][n][i], r.w);
+                    e, weight_at<kNormalizer>(weights, e).w, grad_p[piece][n][i], r.w);
               }
             }
             pack_piece<T>(grad_s[piece], values[0], values[1]);
-            active[piece] = active[piece] || is_clipped<kNormalizer>();
           }
-          accumulate<T, kHeadSize>(grad_q, grad_s, active, pair, part, lanes);
+          accumulate<T, G>(grad_q, grad_s, active, pair, part, lanes);
         }
       });
 
-  store_rows<T, kHeadSize>(
-      grad_q, [&](int, int) { return problem.scale; },
+  store_rows<T, G>(
+      grad_q, [&](int, int) { return score_factor<kNormalizer>(problem); },
       tile_memory + warp_block_row * G::kRowBytes, head_of<T>(arguments.gradients.q, batch, head),
       warp_row, length, head_size);
 }
@@ -187,12 +193,13 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
 void sparse_attention_backward_queries(const BackwardArguments& arguments, cudaStream_t stream) {
   const auto& problem = arguments.problem;
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
+    using G = RowGeometry<size()>;
     const auto kernel = queries_kernel<decltype(type), size(), normalizer()>;
-    constexpr int kMemory = memory_size<size()>();
+    constexpr int kMemory = memory_size<G>();
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
           "oasis::attention backward");
     const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.heads, problem.batch);
-    kernel<<<grid, Geometry<size()>::kThreads, kMemory, stream>>>(arguments);
+    kernel<<<grid, G::kThreads, kMemory, stream>>>(arguments);
     check_launch("oasis::attention backward");
   });
 }

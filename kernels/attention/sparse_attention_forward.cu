@@ -15,10 +15,12 @@ struct Arguments {
   Weights weights;
 };
 
-template <SparseNormalizer kNormalizer, int kHeadSize>
+template <SparseNormalizer kNormalizer, class G>
+using RowCandidates = Candidates<kNormalizer, 2 * G::kPieces, G::kThreads>;
+
+template <SparseNormalizer kNormalizer, class G>
 constexpr int memory_size() {
-  using G = Geometry<kHeadSize>;
-  const int lists = is_clipped<kNormalizer>() ? 0 : Candidates<kNormalizer, kHeadSize>::kBytes;
+  const int lists = is_clipped<kNormalizer>() ? 0 : RowCandidates<kNormalizer, G>::kBytes;
   return std::max(kStages * G::kTileBytes + std::max(G::kBlockBytes, lists),
                   2 * kStages * G::kTileBytes);
 }
@@ -74,24 +76,24 @@ struct LogSum {
 };
 
 template <class T, int kHeadSize, SparseNormalizer kNormalizer>
-__global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
-                                  Geometry<kHeadSize>::kBlocksPerProcessor)
+__global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
+                                  Geometry<kHeadSize, 1>::kBlocksPerProcessor)
     forward_kernel(const __grid_constant__ Arguments arguments) {
-  using G = Geometry<kHeadSize>;
-  constexpr int kPieces = G::kPieces;
-  constexpr int kRows = 2 * kPieces;
+  using G = Geometry<kHeadSize, 1>;
+  constexpr int kRows = 2;  // of a lane: lane/4 and eight below
   extern __shared__ __align__(1024) std::uint8_t memory[];
   const auto& problem = arguments.problem;
   const auto& weights = arguments.weights;
   const int length = problem.length;
+  const int head_size = problem.head_size;
   const int lane = threadIdx.x % 32;
   const int batch = blockIdx.z;
   const int head = blockIdx.y;
   const int kv_head = head / (problem.heads / problem.kv_heads);
-  // The longest rows first.
-  const int block_row = (gridDim.x - 1 - blockIdx.x) * kBlockRows;
+  const int block_row = (gridDim.x - 1 - blockIdx.x) * kBlockRows;  // the longest rows first
   const int warp_block_row = threadIdx.x / 32 * G::kWarpRows;
   const int warp_row = block_row + warp_block_row;
+  const int last_row = warp_row + G::kWarpRows - 1;
   const int tiles = (min(block_row + kBlockRows, length) + kTileRows - 1) / kTileRows;
   const auto k = head_of<const T>(problem.k, batch, kv_head);
   const auto v = head_of<const T>(problem.v, batch, kv_head);
@@ -100,47 +102,45 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
 
   // Rows beyond the length are zero and compute something finite that is not stored.
   const std::uint32_t query_block = base + kStages * G::kTileBytes;
-  load_rows<kHeadSize, kBlockRows>(query_block, head_of<const T>(problem.q, batch, head), block_row,
-                                   length, problem.head_size);
+  load_rows<G, kBlockRows>(query_block, head_of<const T>(problem.q, batch, head), block_row, length,
+                           head_size);
   commit_copies();
   wait_for_copies<0>();
   __syncthreads();
-  RowFragments<kHeadSize> q;
-  load_fragments<kHeadSize>(q, query_block, warp_block_row, lanes);
+  typename G::Fragments q;
+  load_fragments<G>(q, query_block, warp_block_row, lanes);
+  __syncthreads();
 
   const auto hide_later_keys = [&](auto& products, int key) {
-    constexpr int kTiles = sizeof(products[0]) / sizeof(products[0][0]);
-    if (key + 8 * kTiles - 1 <= warp_row) return;
+    constexpr int kColumns = sizeof(products[0]) / sizeof(products[0][0]);
+    if (key + 8 * kColumns - 1 <= warp_row) return;
 #pragma unroll
-    for (int piece = 0; piece < kPieces; ++piece) {
+    for (int n = 0; n < kColumns; ++n) {
 #pragma unroll
-      for (int n = 0; n < kTiles; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int row = warp_row + 16 * piece + 8 * (i / 2) + lane / 4;
-          if (key + 8 * n + 2 * (lane % 4) + i % 2 > row) products[piece][n][i] = -INFINITY;
-        }
+      for (int i = 0; i < 4; ++i) {
+        const int row = warp_row + 8 * (i / 2) + lane / 4;
+        if (key + 8 * n + 2 * (lane % 4) + i % 2 > row) products[0][n][i] = -INFINITY;
       }
     }
   };
 
-  // One pass over the keys, 32 at a time.
+  // One pass over the keys, 32 at a time: visit(products, whether a tile begins).
   const auto visit_products = [&](const auto& visit) {
     stream_tiles<kStages>(
         0, tiles,
         [&](int tile, int stage) {
-          load_rows<kHeadSize, kTileRows>(base + stage * G::kTileBytes, k, tile * kTileRows, length,
-                                          problem.head_size);
+          load_rows<G, kTileRows>(base + stage * G::kTileBytes, k, tile * kTileRows, length,
+                                  head_size);
         },
         [&](int tile, int stage) {
 #pragma unroll
           for (int part = 0; part < kTileRows; part += 32) {
             const int key = tile * kTileRows + part;
-            if (key > warp_row + G::kWarpRows - 1) break;
-            float products[kPieces][4][4];
-            multiply_rows<T, kHeadSize, 2>(products, q, base + stage * G::kTileBytes, part, lanes);
+            if (key > last_row) break;
+            typename G::template Products<4> products;
+            multiply_rows<T, G, 2>(products, q, base + stage * G::kTileBytes, part, lanes);
             hide_later_keys(products, key);
-            visit(products);
+            visit(products, part == 0);
           }
         });
   };
@@ -150,18 +150,19 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
   float moment_factor[kRows];
   if constexpr (is_clipped<kNormalizer>()) {
     LogSum<kRows> sums;
-    visit_products([&](const auto& products) { sums.add(products, weights.unit); });
+    visit_products([&](const auto& products, bool) { sums.add(products, weights.unit); });
     sums.add_up(weights.unit);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       shift[r] = sums.shift[r];
       threshold[r] = log2f(sums.sum[r]);
-      moment_factor[r] = weights.gain;
+      moment_factor[r] = 1;
     }
   } else {
-    Candidates<kNormalizer, kHeadSize> candidates(
-        reinterpret_cast<float*>(memory + kStages * G::kTileBytes), weights);
-    visit_products([&](const auto& products) { candidates.add(products); });
+    RowCandidates<kNormalizer, G> candidates(base + kStages * G::kTileBytes, weights.unit);
+    visit_products([&](const auto& products, bool tile_begins) {
+      candidates.add(products, tile_begins);
+    });
     bool exact[kRows];
     bool done = candidates.solve(exact);
     float sum[kRows];
@@ -169,17 +170,17 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
     for (int r = 0; r < kRows; ++r) {
       shift[r] = candidates.shift[r];
       threshold[r] = candidates.threshold[r];
-      sum[r] = candidates.weights[r];
+      sum[r] = candidates.weight[r];
     }
     for (int i = 0; i < kMostNewtonSteps && __syncthreads_or(!done); ++i) {
-      RootSums sums[kRows];
-      visit_products([&](const auto& products) {
+      RootSums<kNormalizer> sums[kRows];
+      visit_products([&](const auto& products, bool) {
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
 #pragma unroll
           for (int n = 0; n < 8; ++n) {
-            sums[r].add(distance(weights, products[r / 2][n / 2][r % 2 * 2 + n % 2], shift[r],
-                                 threshold[r]));
+            sums[r].add(
+                distance(weights, products[0][n / 2][r * 2 + n % 2], shift[r], threshold[r]));
           }
         }
       });
@@ -188,9 +189,10 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
       for (int r = 0; r < kRows; ++r) {
         sums[r].add_up();
         if (exact[r]) continue;
-        sum[r] = weight_sum<kNormalizer>(sums[r]);
-        const float next = newton_step<kNormalizer>(threshold[r], sums[r]);
-        exact[r] = !(next > threshold[r]);
+        sum[r] = sums[r].weight;
+        const float next = sums[r].step(threshold[r]);
+        // Only the first step may lead down, from a guess above the root.
+        exact[r] = !rises(threshold[r], next) && !(i == 0 && rises(next, threshold[r]));
         if (!exact[r]) threshold[r] = next;
         done = done && exact[r];
       }
@@ -203,15 +205,15 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     bound[r] = smallest_product<kNormalizer>(weights, shift[r], threshold[r]);
-    const int row = warp_row + 16 * (r / 2) + 8 * (r % 2) + lane / 4;
+    const int row = warp_row + 8 * r + lane / 4;
     if (lane % 4 == 0 && row < length) {
       problem.statistics[(static_cast<long long>(batch) * problem.heads + head) * length + row] = {
           shift[r], threshold[r]};
     }
   }
 
-  HeadSums<kHeadSize> context;
-  HeadSums<kHeadSize> moment;
+  typename G::Sums context;
+  typename G::Sums moment;
   clear(context);
   clear(moment);
   constexpr int kPairBytes = 2 * G::kTileBytes;
@@ -219,79 +221,55 @@ __global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
       0, tiles,
       [&](int tile, int stage) {
         const std::uint32_t pair = base + stage * kPairBytes;
-        load_rows<kHeadSize, kTileRows>(pair, k, tile * kTileRows, length, problem.head_size);
-        load_rows<kHeadSize, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length,
-                                        problem.head_size);
+        load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
+        load_rows<G, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length, head_size);
       },
       [&](int tile, int stage) {
-        const std::uint32_t pair = base + stage * kPairBytes;
+        const std::uint32_t keys = base + stage * kPairBytes;
+        const std::uint32_t values = keys + G::kTileBytes;
 #pragma unroll
         for (int part = 0; part < kTileRows; part += 16) {
           const int key = tile * kTileRows + part;
-          if (key > warp_row + G::kWarpRows - 1) break;
-          float products[kPieces][2][4];
-          multiply_rows<T, kHeadSize, 1>(products, q, pair, part, lanes);
+          if (key > last_row) break;
+          typename G::template Products<2> products;
+          multiply_rows<T, G, 1>(products, q, keys, part, lanes);
           hide_later_keys(products, key);
-          bool active[kPieces];
-          bool any = false;
+          if (!any_above(products[0], [&](int, int i) { return bound[i / 2]; })) continue;
+          float p[2][4];
+          float w[2][4];
 #pragma unroll
-          for (int piece = 0; piece < kPieces; ++piece) {
-            const auto& left = products[piece][0];
-            const auto& right = products[piece][1];
-            const float upper =
-                max_or_nan(max_or_nan(left[0], left[1]), max_or_nan(right[0], right[1]));
-            const float lower =
-                max_or_nan(max_or_nan(left[2], left[3]), max_or_nan(right[2], right[3]));
-            // Written so that NaN is active.
-            active[piece] = __any_sync(
-                kFullWarp, !(upper <= bound[2 * piece]) || !(lower <= bound[2 * piece + 1]));
-            any = any || active[piece];
-          }
-          if (!any) continue;
-          std::uint32_t p[kPieces][4];
-          std::uint32_t w[kPieces][4];
+          for (int n = 0; n < 2; ++n) {
 #pragma unroll
-          for (int piece = 0; piece < kPieces; ++piece) {
-            float p_values[2][4];
-            float w_values[2][4];
-#pragma unroll
-            for (int n = 0; n < 2; ++n) {
-#pragma unroll
-              for (int i = 0; i < 4; ++i) {
-                const int r = 2 * piece + i / 2;
-                const auto weight = weight_at<kNormalizer>(
-                    weights, distance(weights, products[piece][n][i], shift[r], threshold[r]));
-                p_values[n][i] = weight.p;
-                w_values[n][i] = weight.w;
-              }
+            for (int i = 0; i < 4; ++i) {
+              const auto weight = weight_at<kNormalizer>(
+                  weights, distance(weights, products[0][n][i], shift[i / 2], threshold[i / 2]));
+              p[n][i] = weight.p;
+              w[n][i] = weight.w;
             }
-            pack_piece<T>(p[piece], p_values[0], p_values[1]);
-            pack_piece<T>(w[piece], w_values[0], w_values[1]);
           }
+          typename G::Packed p_packed;
+          typename G::Packed w_packed;
+          pack_piece<T>(p_packed[0], p[0], p[1]);
+          pack_piece<T>(w_packed[0], w[0], w[1]);
 #pragma unroll
           for (int step = 0; step < G::kSteps; ++step) {
-            std::uint32_t values[4];
-            load_matrices_transposed(
-                values, lanes.at(pair + G::kTileBytes, lanes.by_row, part, step));
-#pragma unroll
-            for (int piece = 0; piece < kPieces; ++piece) {
-              if (!active[piece]) continue;
-              multiply_add<T>(context[piece][2 * step], p[piece], values[0], values[1]);
-              multiply_add<T>(context[piece][2 * step + 1], p[piece], values[2], values[3]);
-              multiply_add<T>(moment[piece][2 * step], w[piece], values[0], values[1]);
-              multiply_add<T>(moment[piece][2 * step + 1], w[piece], values[2], values[3]);
-            }
+            std::uint32_t columns[4];
+            load_matrices_transposed(columns, lanes.at(values, lanes.by_row, part, step));
+            multiply_add<T>(context[0][2 * step], p_packed[0], columns[0], columns[1]);
+            multiply_add<T>(context[0][2 * step + 1], p_packed[0], columns[2], columns[3]);
+            multiply_add<T>(moment[0][2 * step], w_packed[0], columns[0], columns[1]);
+            multiply_add<T>(moment[0][2 * step + 1], w_packed[0], columns[2], columns[3]);
           }
         }
       });
 
   std::uint8_t* buffer = memory + warp_block_row * G::kRowBytes;
-  store_rows<T, kHeadSize>(
-      context, [](int, int) { return 1.0f; }, buffer,
-      head_of<T>(arguments.context, batch, head), warp_row, length, problem.head_size);
-  store_rows<T, kHeadSize>(
-      moment, [&](int piece, int half) { return moment_factor[2 * piece + half]; }, buffer,
-      head_of<T>(problem.moment, batch, head), warp_row, length, problem.head_size);
+  store_rows<T, G>(
+      context, [](int, int) { return 1.0f; }, buffer, head_of<T>(arguments.context, batch, head),
+      warp_row, length, head_size);
+  store_rows<T, G>(
+      moment, [&](int, int half) { return moment_factor[half]; }, buffer,
+      head_of<T>(problem.moment, batch, head), warp_row, length, head_size);
 }
 
 }  // namespace
@@ -300,13 +278,13 @@ void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& 
                               cudaStream_t stream) {
   const Arguments arguments{problem, context, make_weights(problem)};
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
-    using T = decltype(type);
-    const auto kernel = forward_kernel<T, size(), normalizer()>;
-    constexpr int kMemory = memory_size<normalizer(), size()>();
+    using G = Geometry<size(), 1>;
+    const auto kernel = forward_kernel<decltype(type), size(), normalizer()>;
+    constexpr int kMemory = memory_size<normalizer(), G>();
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
           "oasis::attention");
     const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.heads, problem.batch);
-    kernel<<<grid, Geometry<size()>::kThreads, kMemory, stream>>>(arguments);
+    kernel<<<grid, G::kThreads, kMemory, stream>>>(arguments);
     check_launch("oasis::attention");
   });
 }

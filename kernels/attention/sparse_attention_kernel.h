@@ -7,8 +7,8 @@
 //     entmax15         unit = scale/2       p = max(e, 0)²          w = max(e, 0)
 //     clipped_softmax  unit = scale·log2 e  p = clip(gain·2^e + offset, 0, 1)
 //                                           w = 2^e where the clip passes
-//   moment = c·Σ_j w_j v_j, c = 1/Σ w (clipped softmax: gain): its product with dO is the row term
-//   r in the gradient of the scores: w·(dp − r); clipped softmax: 2^e·(gain·dp where passed − r).
+//   moment = c·Σ_j w_j v_j, c = 1/Σ w (clipped softmax: 1): its product with dO is the row term r in
+//   the gradient of the scores: w·(dp − r); clipped softmax: gain·2^e·(dp where the clip passes − r).
 #pragma once
 
 #include <cuda_runtime_api.h>

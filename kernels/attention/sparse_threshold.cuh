@@ -2,103 +2,119 @@
 //
 // Only products above a lower bound of the threshold matter: above max − 1 in units of e to begin
 // with (the largest product alone contributes 1), and above the root over any part of the row.
-// Each lane keeps those that it meets in lists of its own in shared memory. When one fills up, a
-// step of Newton's method over the lists lifts the bound, and what fell below it is dropped. A list
-// that stays full (a row of nearly equal weights) is spilled into the three sums that the root
+// Each lane keeps those that it meets in lists of its own in shared memory. When one fills up,
+// steps of Newton's method over the lists lift the bound, and what fell below it is dropped. A list
+// that stays long (a row of nearly equal weights) is spilled into the three sums that the root
 // needs, as if every product in it stayed above the threshold. Where that turns out wrong the row
-// is not exact, and its threshold only a lower bound to start further passes from.
+// is not exact, and its threshold a guess to start further passes from.
 #pragma once
 
 #include "kernels/attention/sparse_attention.cuh"
 
 namespace oasis::cuda {
 
-// Σ over products above a threshold of 1, e and e².
+// Σ w and Σ p over the products above a threshold.
+template <SparseNormalizer kNormalizer>
 struct RootSums {
-  float count = 0;
-  float first = 0;
-  float second = 0;
+  static constexpr bool kSquares = kNormalizer == SparseNormalizer::kEntmax15;
+
+  float weight = 0;
+  float mass = 0;
 
   __device__ void add(float e) {
     const float above = fmaxf(e, 0);
-    count += e > 0 ? 1.0f : 0.0f;
-    first += above;
-    second += above * above;
+    if constexpr (kSquares) {
+      weight += above;
+      mass = fmaf(above, above, mass);
+    } else {
+      weight += e > 0 ? 1.0f : 0.0f;
+      mass += above;
+    }
+  }
+
+  // `count` products of which Σ e and Σ e² are given.
+  __device__ void add(float count, float first, float second) {
+    weight += kSquares ? first : count;
+    mass += kSquares ? second : first;
   }
 
   // Over the four lanes that share a row.
   __device__ void add_up() {
 #pragma unroll
     for (int lane = 1; lane <= 2; lane *= 2) {
-      count += __shfl_xor_sync(kFullWarp, count, lane);
-      first += __shfl_xor_sync(kFullWarp, first, lane);
-      second += __shfl_xor_sync(kFullWarp, second, lane);
+      weight += __shfl_xor_sync(kFullWarp, weight, lane);
+      mass += __shfl_xor_sync(kFullWarp, mass, lane);
+    }
+  }
+
+  // Newton's step towards Σ p = 1 from `threshold`; from any start it ends at or below the root
+  // (normalizer/row.h).
+  __device__ float step(float threshold) const {
+    if constexpr (kSquares) {
+      const float norm = sqrtf(mass);
+      return threshold + (norm - 1) * norm / weight;
+    } else {
+      return threshold + (mass - 1) / weight;
     }
   }
 };
 
-// Newton's step from below towards Σ e = 1 or Σ e² = 1 (normalizer/row.h).
-template <SparseNormalizer kNormalizer>
-__device__ float newton_step(float threshold, const RootSums& sums) {
-  if constexpr (kNormalizer == SparseNormalizer::kSparsemax) {
-    return threshold + (sums.first - 1) / sums.count;
-  } else {
-    const float norm = sqrtf(sums.second);
-    return threshold + (norm - 1) * norm / sums.first;
-  }
-}
-
-// Σ w of the row, from the sums at its threshold.
-template <SparseNormalizer kNormalizer>
-__device__ float weight_sum(const RootSums& sums) {
-  return kNormalizer == SparseNormalizer::kSparsemax ? sums.count : sums.first;
-}
-
 constexpr int kMostNewtonSteps = 64;
 
-template <SparseNormalizer kNormalizer, int kHeadSize>
+// Whether Newton's method still rises by more than rounding.
+__device__ inline bool rises(float threshold, float next) {
+  return next - threshold > 2.4e-7f * fabsf(threshold);
+}
+
+__device__ inline float load_shared(std::uint32_t address) {
+  float value;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
+  return value;
+}
+
+__device__ inline void store_shared(std::uint32_t address, float value) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
+}
+
+// For the kRows rows of each lane, which it shares with three others.
+template <SparseNormalizer kNormalizer, int kRows, int kThreads>
 class Candidates {
  public:
-  static constexpr int kRows = 2 * Geometry<kHeadSize>::kPieces;  // of a lane
-  static constexpr int kThreads = Geometry<kHeadSize>::kThreads;
   static constexpr int kCapacity = 32;
-  // What add() may append to each list.
-  static constexpr int kRoom = 8;
   static constexpr int kSpillFields = 5;
   static constexpr int kBytes = kRows * (kCapacity + kSpillFields) * kThreads * 4;
 
   float shift[kRows];      // the largest product
   float threshold[kRows];  // after solve()
-  float weights[kRows];    // Σ w, after solve()
+  float weight[kRows];     // Σ w, after solve()
 
-  __device__ Candidates(float* memory, const Weights& weights)
-      : list_(memory + threadIdx.x),
-        spill_(list_ + kRows * kCapacity * kThreads),
-        unit_(weights.unit),
-        span_(1.0001f / weights.unit) {
+  // `memory` is the block's; other lanes' lists are not touched.
+  __device__ Candidates(std::uint32_t memory, float unit)
+      : lists_(memory + threadIdx.x * 4),
+        spills_(lists_ + kRows * kListBytes),
+        unit_(unit),
+        span_(1.0001f / unit) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       shift[r] = -INFINITY;
+      largest_[r] = -INFINITY;
       bound_[r] = -INFINITY;
-      end_[r] = list_ + r * kCapacity * kThreads;
+      clear_list(r);
     }
   }
 
   // Products of 32 columns: [piece][n][half·2 + i] belongs to the lane's row 2·piece + half.
-  __device__ void add(const float (&products)[kRows / 2][4][4]) {
+  // `refresh`: compare notes with the other lanes first.
+  __device__ void add(const float (&products)[kRows / 2][4][4], bool refresh) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      float largest = max_or_nan(products[r / 2][0][r % 2 * 2], products[r / 2][0][r % 2 * 2 + 1]);
 #pragma unroll
-      for (int n = 1; n < 4; ++n) {
-        largest = max_or_nan(largest, products[r / 2][n][r % 2 * 2]);
-        largest = max_or_nan(largest, products[r / 2][n][r % 2 * 2 + 1]);
+      for (int n = 0; n < 4; ++n) {
+        largest_[r] = max_or_nan(largest_[r], products[r / 2][n][r % 2 * 2]);
+        largest_[r] = max_or_nan(largest_[r], products[r / 2][n][r % 2 * 2 + 1]);
       }
-      largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 1));
-      largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 2));
-      shift[r] = max_or_nan(shift[r], largest);
-      bound_[r] = fmaxf(bound_[r], shift[r] - span_ - 2.4e-7f * fabsf(shift[r]));
     }
+    if (refresh) share_largest();
     bool full = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -108,179 +124,222 @@ class Candidates {
         for (int i = 0; i < 2; ++i) {
           const float product = products[r / 2][n][r % 2 * 2 + i];
           if (product > bound_[r]) {
-            *end_[r] = product;
-            end_[r] += kThreads;
+            store_shared(end_[r], product);
+            end_[r] += kSlotBytes;
           }
         }
       }
-      full = full || end_[r] > list_ + (r * kCapacity + kCapacity - kRoom) * kThreads;
+      full = full || end_[r] > list(r) + (kCapacity - kMostAdded) * kSlotBytes;
     }
     if (__any_sync(kFullWarp, full)) make_room();
   }
 
-  // Returns whether all of the lane's thresholds are exact, which `exact` says row by row.
+  // Afterwards `exact` says which thresholds are; true if all of the lane's rows.
   __device__ bool solve(bool (&exact)[kRows]) {
+    share_largest();
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       // A NaN or an infinity spoils its whole row.
       if (!(fabsf(shift[r]) < INFINITY)) shift[r] = NAN;
       threshold[r] = fmaxf((bound_[r] - shift[r]) * unit_, -1);
     }
-    RootSums sums[kRows];
+    const int blocks = used_blocks();
+    RootSums<kNormalizer> sums[kRows];
     for (int i = 0; i < kMostNewtonSteps; ++i) {
-      sum_up(threshold, sums, exact);
+      sum_up(blocks, threshold, sums, exact);
       bool moved = false;
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        const float next = newton_step<kNormalizer>(threshold[r], sums[r]);
-        if (next > threshold[r]) {
-          threshold[r] = next;
-          moved = true;
-        }
+        const float next = sums[r].step(threshold[r]);
+        if (!rises(threshold[r], next)) continue;
+        threshold[r] = next;
+        moved = true;
       }
       if (!__any_sync(kFullWarp, moved)) break;
     }
     bool all = true;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      weights[r] = weight_sum<kNormalizer>(sums[r]);
-      if (isnan(shift[r])) exact[r] = true;
+      weight[r] = sums[r].weight;
+      exact[r] = exact[r] || isnan(shift[r]);
       all = all && exact[r];
     }
     return all;
   }
 
  private:
+  static constexpr int kMostAdded = 8;                  // to a list, by add()
+  static constexpr int kLoop = 8;                       // slots that loops take at a time
+  static constexpr std::uint32_t kSlotBytes = kThreads * 4;  // from one slot of a lane to the next
+  static constexpr std::uint32_t kListBytes = kCapacity * kSlotBytes;
+
   enum SpillField { kCount, kFirst, kSecond, kShift, kSmallest };
 
-  __device__ float& spill(int row, SpillField field) {
-    return spill_[(row * kSpillFields + field) * kThreads];
+  struct Spill {
+    float count = 0;
+    float first = 0;
+    float second = 0;
+
+    // Of the same products, e measured from a point `rise` higher.
+    __device__ Spill raised(float rise) const {
+      return {count, first - count * rise, second - rise * (2 * first - count * rise)};
+    }
+  };
+
+  __device__ std::uint32_t list(int row) const { return lists_ + row * kListBytes; }
+
+  __device__ std::uint32_t spill(int row, SpillField field) const {
+    return spills_ + (row * kSpillFields + field) * kSlotBytes;
   }
   __device__ bool has_spilled(int row) const { return spilled_ >> row & 1; }
-  __device__ float* begin(int row) const { return list_ + row * kCapacity * kThreads; }
-
-  __device__ int longest() const {
-    int most = 0;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      most = max(most, static_cast<int>(end_[r] - begin(r)) / kThreads);
-    }
-    return most;
+  __device__ Spill load_spill(int row) const {
+    return {load_shared(spill(row, kCount)), load_shared(spill(row, kFirst)),
+            load_shared(spill(row, kSecond))};
   }
 
-  // The rows' sums above `from`. Spilled products of a lane take part only if all of them lie
-  // above; else `exact` is false for their row.
-  __device__ void sum_up(const float (&from)[kRows], RootSums (&sums)[kRows],
-                         bool (&exact)[kRows]) {
+  // Unused slots hold −inf.
+  __device__ void clear_list(int row) {
+    end_[row] = list(row);
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) sums[r] = RootSums{};
-    const int most = longest();
-    for (int i = 0; i < most; ++i) {
+    for (int i = 0; i < kCapacity; ++i) store_shared(list(row) + i * kSlotBytes, -INFINITY);
+  }
+
+  // For the longest list of the warp.
+  __device__ int used_blocks() const {
+    std::uint32_t bytes = 0;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) bytes = max(bytes, end_[r] - list(r));
+    return (__reduce_max_sync(kFullWarp, bytes / kSlotBytes) + kLoop - 1) / kLoop;
+  }
+
+  __device__ void share_largest() {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      float largest = largest_[r];
+      largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 1));
+      largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 2));
+      shift[r] = largest;
+      bound_[r] = fmaxf(bound_[r], largest - span_ - 2.4e-7f * fabsf(largest));
+    }
+  }
+
+  // The rows' sums above `from`. Where a lane's spilled products do not all lie above it, `exact`
+  // is false for their row, and they count only under sparsemax, whose root stays a lower bound.
+  __device__ void sum_up(int blocks, const float (&from)[kRows],
+                         RootSums<kNormalizer> (&sums)[kRows], bool (&exact)[kRows]) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) sums[r] = {};
+    for (int block = 0; block < blocks; ++block) {
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        const float* entry = begin(r) + i * kThreads;
-        const float product = entry < end_[r] ? *entry : -INFINITY;
-        sums[r].add(fmaf(product - shift[r], unit_, -from[r]));
+        const std::uint32_t slots = list(r) + block * kLoop * kSlotBytes;
+#pragma unroll
+        for (int i = 0; i < kLoop; ++i) {
+          sums[r].add(fmaf(load_shared(slots + i * kSlotBytes) - shift[r], unit_, -from[r]));
+        }
       }
     }
     bool below[kRows];
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       below[r] = false;
-      if (!has_spilled(r)) continue;
-      below[r] = !(fmaf(spill(r, kSmallest) - shift[r], unit_, -from[r]) > 0);
-      if (below[r]) continue;
-      const float count = spill(r, kCount);
-      const float first = spill(r, kFirst);
-      const float rise = fmaf(shift[r] - spill(r, kShift), unit_, from[r]);
-      sums[r].count += count;
-      sums[r].first += first - count * rise;
-      sums[r].second += spill(r, kSecond) - rise * (2 * first - count * rise);
+      if (has_spilled(r)) {
+        below[r] =
+            !(fmaf(load_shared(spill(r, kSmallest)) - shift[r], unit_, -from[r]) > 0);
+        if (!below[r] || !RootSums<kNormalizer>::kSquares) {
+          const auto spilled = load_spill(r).raised(
+              fmaf(shift[r] - load_shared(spill(r, kShift)), unit_, from[r]));
+          sums[r].add(spilled.count, spilled.first, spilled.second);
+        }
+      }
     }
+    const unsigned quad = 0xfu << (threadIdx.x % 32 & ~3);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       sums[r].add_up();
-      const unsigned quad = 0xfu << (threadIdx.x % 32 & ~3);
       exact[r] = (__ballot_sync(kFullWarp, below[r]) & quad) == 0;
     }
   }
 
   __device__ void make_room() {
-    RootSums sums[kRows];
+    share_largest();
+    const int blocks = used_blocks();
+    RootSums<kNormalizer> sums[kRows];
     float root[kRows];
     bool exact[kRows];
 #pragma unroll
     for (int r = 0; r < kRows; ++r) root[r] = fmaxf((bound_[r] - shift[r]) * unit_, -1);
 #pragma unroll 1
     for (int i = 0; i < 2; ++i) {
-      sum_up(root, sums, exact);
+      sum_up(blocks, root, sums, exact);
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        root[r] = fmaxf(root[r], newton_step<kNormalizer>(root[r], sums[r]));
-      }
+      for (int r = 0; r < kRows; ++r) root[r] = fmaxf(root[r], sums[r].step(root[r]));
     }
-    float* kept[kRows];
+    bool long_list[kRows];
+    bool any_long = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      const float lifted = shift[r] + (root[r] - 1e-6f) / unit_ - 2.4e-7f * fabsf(shift[r]);
-      bound_[r] = fmaxf(bound_[r], lifted);
-      kept[r] = begin(r);
-    }
-    const int most = longest();
-    for (int i = 0; i < most; ++i) {
+      bound_[r] =
+          fmaxf(bound_[r], shift[r] + (root[r] - 1e-6f) / unit_ - 2.4e-7f * fabsf(shift[r]));
+      end_[r] = list(r);
+      for (int block = 0; block < blocks; ++block) {
+        const std::uint32_t slots = list(r) + block * kLoop * kSlotBytes;
+        float products[kLoop];
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        const float* entry = begin(r) + i * kThreads;
-        if (entry >= end_[r]) continue;
-        const float product = *entry;
-        if (product > bound_[r]) {
-          *kept[r] = product;
-          kept[r] += kThreads;
+        for (int i = 0; i < kLoop; ++i) products[i] = load_shared(slots + i * kSlotBytes);
+#pragma unroll
+        for (int i = 0; i < kLoop; ++i) store_shared(slots + i * kSlotBytes, -INFINITY);
+#pragma unroll
+        for (int i = 0; i < kLoop; ++i) {
+          if (products[i] > bound_[r]) {
+            store_shared(end_[r], products[i]);
+            end_[r] += kSlotBytes;
+          }
         }
       }
+      long_list[r] = end_[r] > list(r) + kCapacity / 2 * kSlotBytes;
+      any_long = any_long || long_list[r];
     }
+    if (!__any_sync(kFullWarp, any_long)) return;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      end_[r] = kept[r];
-      if (end_[r] - begin(r) > kCapacity / 2 * kThreads) spill_list(r);
+      if (long_list[r]) spill_list(r);
     }
   }
 
   __device__ void spill_list(int row) {
-    float count = 0;
-    float first = 0;
-    float second = 0;
+    Spill sums;
     float smallest = INFINITY;
     if (has_spilled(row)) {
-      count = spill(row, kCount);
-      const float rise = (shift[row] - spill(row, kShift)) * unit_;
-      first = spill(row, kFirst);
-      second = spill(row, kSecond) - rise * (2 * first - count * rise);
-      first -= count * rise;
-      smallest = spill(row, kSmallest);
+      sums = load_spill(row).raised((shift[row] - load_shared(spill(row, kShift))) * unit_);
+      smallest = load_shared(spill(row, kSmallest));
     }
-    for (const float* entry = begin(row); entry < end_[row]; entry += kThreads) {
-      const float e = (*entry - shift[row]) * unit_;
-      count += 1;
-      first += e;
-      second += e * e;
-      smallest = fminf(smallest, *entry);
+#pragma unroll
+    for (int i = 0; i < kCapacity; ++i) {
+      const float product = load_shared(list(row) + i * kSlotBytes);
+      const bool used = product > -INFINITY;
+      const float e = used ? (product - shift[row]) * unit_ : 0.0f;
+      sums.count += used ? 1.0f : 0.0f;
+      sums.first += e;
+      sums.second = fmaf(e, e, sums.second);
+      smallest = used ? fminf(smallest, product) : smallest;
     }
-    spill(row, kCount) = count;
-    spill(row, kFirst) = first;
-    spill(row, kSecond) = second;
-    spill(row, kShift) = shift[row];
-    spill(row, kSmallest) = smallest;
+    store_shared(spill(row, kCount), sums.count);
+    store_shared(spill(row, kFirst), sums.first);
+    store_shared(spill(row, kSecond), sums.second);
+    store_shared(spill(row, kShift), shift[row]);
+    store_shared(spill(row, kSmallest), smallest);
     spilled_ |= 1u << row;
-    end_[row] = begin(row);
+    clear_list(row);
   }
 
-  float* list_;
-  float* spill_;
+  std::uint32_t lists_;
+  std::uint32_t spills_;
   float unit_;
   float span_;  // 1 in units of products, and a little
+  float largest_[kRows];  // of the lane's own products
   float bound_[kRows];
-  float* end_[kRows];
+  std::uint32_t end_[kRows];
   unsigned spilled_ = 0;
 };
 
