@@ -1,13 +1,12 @@
 #include "kernels/depth_route/depth_route_cpu.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "kernels/depth_route/depth_route.h"
 #include "kernels/normalizer/row.h"
+#include "kernels/parallel.h"
 #include "kernels/vector_loops.h"
 
 namespace oasis {
@@ -28,7 +27,7 @@ template <typename T>
 void depth_route_forward_cpu(const DepthRouteProblem<T>& p, T* routed, T* weights, T* logits,
                              T* key_scale) {
   const int64_t n = p.sources, D = p.hidden_size;
-  at::parallel_for(0, p.tokens, kGrain, [&](int64_t begin, int64_t end) {
+  parallel_rows(p.tokens, kGrain, [&](int64_t begin, int64_t end) {
     std::vector<T> clamped(n);
     for (int64_t m = begin; m < end; ++m) {
       const T* u = p.direction + m * p.direction_stride;
@@ -114,13 +113,13 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
     }
   };
   if (!shared_direction) {
-    at::parallel_for(0, p.tokens, kGrain,
-                     [&](int64_t begin, int64_t end) { token_range(begin, end, nullptr); });
+    parallel_rows(p.tokens, kGrain,
+                  [&](int64_t begin, int64_t end) { token_range(begin, end, nullptr); });
     return;
   }
   // Partial sums per chunk of tokens, not per thread: the result does not depend on the threads.
   const int64_t chunks = (p.tokens + b.chunk - 1) / b.chunk;
-  at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+  parallel_rows(chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       token_range(c * b.chunk, std::min(p.tokens, (c + 1) * b.chunk), b.grad_direction + c * D);
     }

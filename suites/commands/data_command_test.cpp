@@ -52,6 +52,17 @@ TEST_F(DataCommand, ListKnowsEveryDataSetWithOriginAndLicence) {
   }
 }
 
+TEST_F(DataCommand, ListNamesTheConversionOfParquetFiles) {
+  const auto command =
+      "scripts/parquet_to_jsonl.py \"" + (folder_ / "home").string() + "\"/wiki40b/*.parquet";
+  EXPECT_TRUE(contains(run("list"), command));
+  for (const auto& entry : run_json("list")["datasets"]) {
+    if (entry["name"] == "bookcorpus_and_wiki") {
+      EXPECT_TRUE(contains(entry["note"].get<std::string>(), command));
+    }
+  }
+}
+
 TEST_F(DataCommand, TokenizeGivesTheSidecarAndItsFolder) {
   const auto made = run_json("tokenize word_problems --split valid");
   ASSERT_EQ(made.size(), 1u);
