@@ -29,11 +29,13 @@ at::Tensor with_aligned_rows(const at::Tensor& x) {
   for (int dimension = 0; dimension < 3; ++dimension) {
     aligned = aligned && x.stride(dimension) * x.element_size() % kCopyBytes == 0;
   }
+  aligned = aligned && x.stride(2) <= std::numeric_limits<int>::max();
   return aligned ? x : x.clone(at::MemoryFormat::Contiguous);
 }
 
 cuda::HeadTensor heads_of(const at::Tensor& x) {
-  return {const_cast<void*>(x.const_data_ptr()), x.stride(0), x.stride(1), x.stride(2)};
+  return {const_cast<void*>(x.const_data_ptr()), x.stride(0), x.stride(1),
+          static_cast<int>(x.stride(2))};
 }
 
 cuda::SparseNormalizer kernel_normalizer(Normalizer kind) {

@@ -54,7 +54,9 @@ __device__ constexpr std::uint32_t tile_offset(int row, int chunk) {
 template <class T>
 struct Head {
   T* data;
-  long long row_stride;
+  int row_stride;
+
+  __device__ T* row(int index) const { return data + static_cast<long long>(index) * row_stride; }
 };
 
 template <class T>
@@ -73,34 +75,38 @@ __device__ void load_rows(std::uint32_t tile, const Head<T>& head, int first, in
   const int chunk = threadIdx.x % kChunks;
   const int row = threadIdx.x / kChunks;
   const bool inside = chunk * 8 < head_size;
-  const T* source = head.data + (first + row) * head.row_stride + chunk * 8;
   const std::uint32_t target = tile + tile_offset<G::kHeadSize>(row, chunk);
 #pragma unroll
   for (int step = 0; step < kRows; step += kThreads / kChunks) {
-    const bool valid = inside && first + row + step < length;
-    copy_async(target + step * G::kRowBytes,
-               valid ? source + step * head.row_stride : head.data, valid);
+    const int source = first + row + step;
+    const bool valid = inside && source < length;
+    copy_async(target + step * G::kRowBytes, head.row(valid ? source : 0) + chunk * 8, valid);
   }
 }
 
-// Streams `tiles` tiles, [first, first + tiles), through `kStages` buffers: load(tile, stage)
-// starts the copies of a tile, use(tile, stage) computes with it. All threads take part; on return
-// the buffers are free.
-template <int kStages, class Load, class Use>
-__device__ void stream_tiles(int first, int tiles, const Load& load, const Use& use) {
+struct Barrier {
+  __device__ void operator()() const { __syncthreads(); }
+};
+
+// Streams `tiles` tiles through `kStages` buffers: load(tile, stage) starts the copies of a tile,
+// use(tile, stage) computes with it. All threads take part and meet in synchronize() before each
+// tile; on return the buffers are free.
+template <int kStages, class Load, class Use, class Synchronize = Barrier>
+__device__ void stream_tiles(int tiles, const Load& load, const Use& use,
+                             const Synchronize& synchronize = {}) {
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) {
-    if (i < tiles) load(first + i, i);
+    if (i < tiles) load(i, i);
     commit_copies();
   }
   int stage = 0;
   int next_stage = kStages - 1;
   for (int i = 0; i < tiles; ++i) {
     wait_for_copies<kStages - 2>();
-    __syncthreads();
-    if (i + kStages - 1 < tiles) load(first + i + kStages - 1, next_stage);
+    synchronize();
+    if (i + kStages - 1 < tiles) load(i + kStages - 1, next_stage);
     commit_copies();
-    use(first + i, stage);
+    use(i, stage);
     stage = stage + 1 == kStages ? 0 : stage + 1;
     next_stage = next_stage + 1 == kStages ? 0 : next_stage + 1;
   }
@@ -221,7 +227,7 @@ __device__ void store_rows(const typename G::Sums& sums, const Factor& factor,
 #pragma unroll
   for (int row = lane / kChunks; row < G::kWarpRows; row += 32 / kChunks) {
     if (first + row < length && chunk * 8 < head_size) {
-      *reinterpret_cast<uint4*>(head.data + (first + row) * head.row_stride + chunk * 8) =
+      *reinterpret_cast<uint4*>(head.row(first + row) + chunk * 8) =
           *reinterpret_cast<const uint4*>(buffer + tile_offset<G::kHeadSize>(row, chunk));
     }
   }

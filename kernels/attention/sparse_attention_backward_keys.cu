@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   clear(grad_k);
   clear(grad_v);
   stream_tiles<kStages>(
-      0, group * tiles,
+      group * tiles,
       [&](int step, int stage) {
         const int head = kv_head * group + step / tiles;
         const int query = (first_tile + step % tiles) * kTileRows;

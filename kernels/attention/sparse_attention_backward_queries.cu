@@ -8,7 +8,7 @@ namespace {
 constexpr int kStages = 3;
 
 #ifndef QPIECES
-#define QPIECES 2
+#define QPIECES 1
 #endif
 template <int kHeadSize>
 using RowGeometry = Geometry<kHeadSize, kHeadSize == 64 ? QPIECES : 1>;
@@ -35,7 +35,7 @@ __device__ void make_rows(float4* rows, const std::uint8_t* grad_block,
     float product = 0;
     if (valid && chunk * 8 < problem.head_size) {
       const auto m = *reinterpret_cast<const uint4*>(
-          moment.data + (block_row + row) * moment.row_stride + chunk * 8);
+          moment.row(block_row + row) + chunk * 8);
       const auto g =
           *reinterpret_cast<const uint4*>(grad_block + tile_offset<G::kHeadSize>(row, chunk));
       const std::uint32_t m_words[4] = {m.x, m.y, m.z, m.w};
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   clear(grad_q);
   constexpr int kPairBytes = 2 * G::kTileBytes;
   stream_tiles<kStages>(
-      0, tiles,
+      tiles,
       [&](int tile, int stage) {
         const std::uint32_t pair = base + stage * kPairBytes;
         load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);

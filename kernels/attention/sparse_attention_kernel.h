@@ -24,7 +24,7 @@ struct HeadTensor {
   void* data = nullptr;
   long long batch_stride = 0;  // in elements
   long long head_stride = 0;
-  long long row_stride = 0;
+  int row_stride = 0;
 };
 
 struct SparseAttention {
