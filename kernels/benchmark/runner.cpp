@@ -1,0 +1,212 @@
+#include "kernels/benchmark/runner.h"
+
+#include <benchmark/benchmark.h>
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <regex>
+
+#include "kernels/benchmark/timing.h"
+#include "support/error.h"
+
+namespace oasis::bench {
+namespace {
+
+constexpr std::size_t kFewestSamples = 5;
+
+// Google Benchmark wants a reporter; the rows are reported by their owner.
+class SilentReporter : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>&) override {}
+};
+
+// Ceilings of the types that were asked for so far.
+class Ceilings {
+ public:
+  explicit Ceilings(const Target& target) : target_(target) {}
+
+  const Ceiling& of(at::ScalarType type) {
+    const auto known = measured_.find(type);
+    if (known != measured_.end()) return known->second;
+    const auto& ceiling = measured_[type] = measure_ceiling(target_, type);
+    release_cached_memory(target_.device);
+    return ceiling;
+  }
+
+ private:
+  Target target_;
+  std::map<at::ScalarType, Ceiling> measured_;
+};
+
+// One benchmark on its way. Google Benchmark calls it several times, until it has enough.
+class Running {
+ public:
+  Running(const Benchmark& benchmark, const ColdTimer& timer, at::Device device,
+          const Ceiling& ceiling)
+      : benchmark_(benchmark), timer_(timer), memory_(device) {
+    row_.labels = benchmark.labels;
+    row_.bytes = benchmark.bytes;
+    row_.flops = benchmark.flops;
+    row_.tokens = benchmark.tokens;
+    row_.ceiling = ceiling;
+    try {
+      if (benchmark.check) row_.error = benchmark.check();
+      if (!row_.error.empty()) return;
+      memory_.begin();
+      prepared_ = benchmark.prepare();
+      row_.parts = prepared_.parts;
+    } catch (const c10::OutOfMemoryError&) {
+      row_.error = "does not fit into the device's memory";
+    } catch (const c10::Error& error) {
+      row_.error = error.what_without_backtrace();
+    } catch (const std::exception& error) {
+      row_.error = error.what();
+    }
+    row_.error = row_.error.substr(0, row_.error.find('\n'));
+  }
+
+  void repeat(benchmark::State& state) {
+    if (!row_.error.empty()) {
+      state.SkipWithError(row_.error.c_str());
+      return;
+    }
+    try {
+      for (auto _ : state) state.SetIterationTime(sample());
+      while (samples_.size() < kFewestSamples) sample();
+    } catch (const std::exception& error) {
+      row_.error = std::string(error.what()).substr(0, std::string_view(error.what()).find('\n'));
+      state.SkipWithError(row_.error.c_str());
+      return;
+    }
+    row_.seconds = spread_of(samples_);
+    if (benchmark_.reports_memory) row_.peak_bytes = memory_.peak_bytes() - timer_.device_bytes();
+    report(state);
+  }
+
+  const Row& row() const { return row_; }
+
+ private:
+  double sample() {
+    samples_.push_back(timer_.seconds(prepared_.repetition) * prepared_.parts);
+    return samples_.back();
+  }
+
+  void report(benchmark::State& state) const {
+    auto& counters = state.counters;
+    counters["median_s"] = row_.seconds.median;
+    counters["p10_s"] = row_.seconds.p10;
+    counters["p90_s"] = row_.seconds.p90;
+    counters["n"] = static_cast<double>(row_.seconds.n);
+    counters["bytes"] = row_.bytes;
+    counters["flops"] = row_.flops;
+    counters["share_of_ceiling"] =
+        row_.ceiling.seconds(row_.bytes, row_.flops) / row_.seconds.median;
+    if (row_.peak_bytes > 0) counters["peak_bytes"] = static_cast<double>(row_.peak_bytes);
+    if (row_.tokens > 0) {
+      counters["tokens_per_s"] = static_cast<double>(row_.tokens) / row_.seconds.median;
+    }
+  }
+
+  const Benchmark& benchmark_;
+  const ColdTimer& timer_;
+  MemoryMeter memory_;
+  Prepared prepared_;
+  std::vector<double> samples_;
+  Row row_;
+};
+
+// Runs the benchmarks in Google Benchmark's order, one prepared at a time.
+class Session {
+ public:
+  Session(const Target& target, const RunEvents& events)
+      : target_(target), events_(events), ceilings_(target), timer_(target.device) {}
+
+  void run(const Benchmark& benchmark, benchmark::State& state) {
+    if (current_ != &benchmark) {
+      finish();
+      events_.begins(benchmark.labels);
+      const auto& ceiling = ceilings_.of(benchmark.dtype);
+      running_.emplace(benchmark, timer_, target_.device, ceiling);
+      current_ = &benchmark;
+    }
+    running_->repeat(state);
+  }
+
+  void finish() {
+    if (!running_) return;
+    const Row row = running_->row();
+    running_.reset();
+    current_ = nullptr;
+    events_.ended(row);
+  }
+
+ private:
+  Target target_;
+  const RunEvents& events_;
+  Ceilings ceilings_;
+  ColdTimer timer_;
+  const Benchmark* current_ = nullptr;
+  std::optional<Running> running_;
+};
+
+}  // namespace
+
+std::vector<Benchmark> filtered(std::vector<Benchmark> benchmarks, const std::string& expression) {
+  const bool without = expression.starts_with('-');
+  std::regex wanted;
+  try {
+    wanted = std::regex(without ? expression.substr(1) : expression);
+  } catch (const std::regex_error& error) {
+    throw bad_input("--filter: '{}' is not a regular expression: {}", expression, error.what());
+  }
+  std::erase_if(benchmarks, [&](const Benchmark& benchmark) {
+    return std::regex_search(benchmark.labels.name(), wanted) == without;
+  });
+  return benchmarks;
+}
+
+GoogleFlags initialize_google_benchmark(const std::vector<std::string>& arguments, bool quick) {
+  GoogleFlags flags;
+  // A user's own --benchmark_min_time comes after it and wins.
+  std::vector<std::string> words = {
+      "oasis", quick ? "--benchmark_min_time=0.1" : "--benchmark_min_time=0.25"};
+  for (const auto& argument : arguments) {
+    words.push_back(argument);
+    if (argument.starts_with("--benchmark_list_tests"))
+      flags.list_only = !argument.ends_with("=false");
+    if (argument.starts_with("--benchmark_format")) flags.own_output = true;
+  }
+  std::vector<char*> pointers;
+  for (auto& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  int count = static_cast<int>(words.size());
+  benchmark::Initialize(&count, pointers.data());
+  if (count > 1) {
+    throw bad_input("{}: Google Benchmark knows no such flag; its manual lists them", pointers[1]);
+  }
+  flags.filter = benchmark::GetBenchmarkFilter();
+  return flags;
+}
+
+void run_benchmarks(const std::vector<Benchmark>& benchmarks, const Target& target,
+                    const GoogleFlags& flags, const RunEvents& events) {
+  Session session(target, events);
+  benchmark::ClearRegisteredBenchmarks();
+  for (const auto& row : benchmarks) {
+    benchmark::RegisterBenchmark(row.labels.name().c_str(),
+                                 [&](benchmark::State& state) { session.run(row, state); })
+        ->UseManualTime()
+        ->Unit(benchmark::kMillisecond);
+  }
+  SilentReporter silent;
+  const bool report = flags.list_only || flags.own_output;
+  benchmark::RunSpecifiedBenchmarks(report ? nullptr : &silent, ".");
+  session.finish();
+}
+
+}  // namespace oasis::bench
