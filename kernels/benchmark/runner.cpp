@@ -43,6 +43,19 @@ class Ceilings {
   std::map<at::ScalarType, Ceiling> measured_;
 };
 
+// "" or the first line of what `work` threw (LibTorch's messages end with a backtrace).
+std::string error_of(const std::function<void()>& work, const char* what) {
+  std::string text;
+  try {
+    work();
+  } catch (const c10::OutOfMemoryError&) {
+    text = fmt::format("{} does not fit into the device's memory", what);
+  } catch (const std::exception& error) {
+    text = error.what();
+  }
+  return text.substr(0, text.find('\n'));
+}
+
 // One benchmark on its way. Google Benchmark calls it several times, until it has enough.
 class Running {
  public:
@@ -54,20 +67,19 @@ class Running {
     row_.flops = benchmark.flops;
     row_.tokens = benchmark.tokens;
     row_.ceiling = ceiling;
-    try {
-      if (benchmark.check) row_.error = benchmark.check();
+    if (benchmark.check) {
+      std::string wrong;
+      row_.error = error_of([&] { wrong = benchmark.check(); }, "its check");
+      if (row_.error.empty()) row_.error = wrong;
       if (!row_.error.empty()) return;
-      memory_.begin();
-      prepared_ = benchmark.prepare();
-      row_.parts = prepared_.parts;
-    } catch (const c10::OutOfMemoryError&) {
-      row_.error = "does not fit into the device's memory";
-    } catch (const c10::Error& error) {
-      row_.error = error.what_without_backtrace();
-    } catch (const std::exception& error) {
-      row_.error = error.what();
     }
-    row_.error = row_.error.substr(0, row_.error.find('\n'));
+    row_.error = error_of(
+        [&] {
+          memory_.begin();
+          prepared_ = benchmark.prepare();
+        },
+        "it");
+    row_.parts = prepared_.parts;
   }
 
   void repeat(benchmark::State& state) {
@@ -75,11 +87,13 @@ class Running {
       state.SkipWithError(row_.error.c_str());
       return;
     }
-    try {
-      for (auto _ : state) state.SetIterationTime(sample());
-      while (samples_.size() < kFewestSamples) sample();
-    } catch (const std::exception& error) {
-      row_.error = std::string(error.what()).substr(0, std::string_view(error.what()).find('\n'));
+    row_.error = error_of(
+        [&] {
+          for (auto _ : state) state.SetIterationTime(sample());
+          while (samples_.size() < kFewestSamples) sample();
+        },
+        "it");
+    if (!row_.error.empty()) {
       state.SkipWithError(row_.error.c_str());
       return;
     }
@@ -194,7 +208,8 @@ GoogleFlags initialize_google_benchmark(const std::vector<std::string>& argument
 }
 
 void run_benchmarks(const std::vector<Benchmark>& benchmarks, const Target& target,
-                    const GoogleFlags& flags, const RunEvents& events) {
+                    const GoogleFlags& flags, const Context& context, const RunEvents& events) {
+  for (const auto& [key, value] : context) benchmark::AddCustomContext(key, value);
   Session session(target, events);
   benchmark::ClearRegisteredBenchmarks();
   for (const auto& row : benchmarks) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,11 @@ struct RunEvents {
   std::function<void(const Row&)> ended;  // checked and timed, or failed
 };
 
+// What Google Benchmark's JSON says about the whole run.
+using Context = std::map<std::string, std::string>;
+
 // One after the other; what fails has its reason in its row.
 void run_benchmarks(const std::vector<Benchmark>& benchmarks, const Target& target,
-                    const GoogleFlags& flags, const RunEvents& events);
+                    const GoogleFlags& flags, const Context& context, const RunEvents& events);
 
 }  // namespace oasis::bench

@@ -90,7 +90,12 @@ BenchSummary run_into(Store& store, const std::vector<bench::Benchmark>& benchma
             add_benchmark_row(store, summary.rows.back());
             progress.update(++done, row.labels.name());
           }};
-  bench::run_benchmarks(benchmarks, target, flags, events);
+  const bench::Context context = {{"device", name},
+                                  {"driver", environment.driver},
+                                  {"torch", environment.libraries.at("torch")},
+                                  {"source_revision", environment.source_revision},
+                                  {"command_line", environment.command_line}};
+  bench::run_benchmarks(benchmarks, target, flags, context, events);
   store.end_run(summary.run_id);
   progress.end();
   return summary;

@@ -51,7 +51,7 @@ int bench_command(BenchOptions options, const std::vector<std::string>& left_ove
   const bench::Target target{.device = torch_device(device), .quick = options.quick};
   const auto benchmarks = choose_benchmarks(target, options.filter);
   if (flags.list_only) {
-    bench::run_benchmarks(benchmarks, target, flags, {});
+    bench::run_benchmarks(benchmarks, target, flags, {}, {});
     return 0;
   }
   auto store = Store::open(options.database, Store::Mode::kCreate);
