@@ -3,12 +3,12 @@
 #include <benchmark/benchmark.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
+#include <regex.h>
 
-#include <chrono>
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
-#include <regex>
 
 #include "kernels/benchmark/timing.h"
 #include "support/error.h"
@@ -17,6 +17,28 @@ namespace oasis::bench {
 namespace {
 
 constexpr std::size_t kFewestSamples = 5;
+
+// A POSIX extended regular expression, as Google Benchmark takes them.
+class Expression {
+ public:
+  explicit Expression(const std::string& text) {
+    const int status = ::regcomp(&compiled_, text.c_str(), REG_EXTENDED | REG_NOSUB);
+    if (status == 0) return;
+    std::array<char, 128> reason{};
+    ::regerror(status, &compiled_, reason.data(), reason.size());
+    throw bad_input("--filter: '{}' is not a regular expression: {}", text, reason.data());
+  }
+  ~Expression() { ::regfree(&compiled_); }
+  Expression(const Expression&) = delete;
+  Expression& operator=(const Expression&) = delete;
+
+  bool finds(const std::string& text) const {
+    return ::regexec(&compiled_, text.c_str(), 0, nullptr, 0) == 0;
+  }
+
+ private:
+  ::regex_t compiled_{};
+};
 
 // Google Benchmark wants a reporter; the rows are reported by their owner.
 class SilentReporter : public benchmark::BenchmarkReporter {
@@ -172,27 +194,23 @@ class Session {
 
 std::vector<Benchmark> filtered(std::vector<Benchmark> benchmarks, const std::string& expression) {
   const bool without = expression.starts_with('-');
-  std::regex wanted;
-  try {
-    wanted = std::regex(without ? expression.substr(1) : expression);
-  } catch (const std::regex_error& error) {
-    throw bad_input("--filter: '{}' is not a regular expression: {}", expression, error.what());
-  }
+  const Expression wanted(without ? expression.substr(1) : expression);
   std::erase_if(benchmarks, [&](const Benchmark& benchmark) {
-    return std::regex_search(benchmark.labels.name(), wanted) == without;
+    return wanted.finds(benchmark.labels.name()) == without;
   });
   return benchmarks;
 }
 
 GoogleFlags initialize_google_benchmark(const std::vector<std::string>& arguments, bool quick) {
   GoogleFlags flags;
-  // A user's own --benchmark_min_time comes after it and wins.
-  std::vector<std::string> words = {
-      "oasis", quick ? "--benchmark_min_time=0.1" : "--benchmark_min_time=0.25"};
+  // Google Benchmark keeps the first word. A user's own --benchmark_min_time comes later and wins.
+  static std::vector<std::string> words;
+  words = {"oasis", quick ? "--benchmark_min_time=0.1" : "--benchmark_min_time=0.25"};
   for (const auto& argument : arguments) {
     words.push_back(argument);
-    if (argument.starts_with("--benchmark_list_tests"))
+    if (argument.starts_with("--benchmark_list_tests")) {
       flags.list_only = !argument.ends_with("=false");
+    }
     if (argument.starts_with("--benchmark_format")) flags.own_output = true;
   }
   std::vector<char*> pointers;

@@ -10,7 +10,7 @@
 
 namespace oasis::bench {
 
-// The benchmarks whose name an ECMAScript regular expression finds; a leading '-' turns it around,
+// The benchmarks whose name a POSIX extended regular expression finds; a leading '-' turns it around,
 // as --benchmark_filter has it. Throws Error (bad input) for a bad expression.
 std::vector<Benchmark> filtered(std::vector<Benchmark> benchmarks, const std::string& expression);
 
