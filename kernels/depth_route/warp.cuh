@@ -168,9 +168,10 @@ struct RowNormalizer {
       case DepthNormalizer::kClippedSoftmax: {
         const auto soft = RowSoftmax(logits, false).weights;
         const float gain = zeta - gamma, offset = gamma;
+        // Not contracted with the difference below: one source's gradient is exactly 0.
         const Row passed = map(soft, grad_weights, [=](float w, float g) {
           const float unclipped = gain * w + offset;
-          return unclipped >= 0 && unclipped <= 1 ? gain * g : 0.0F;
+          return unclipped >= 0 && unclipped <= 1 ? __fmul_rn(gain, g) : 0.0F;
         });
         const float mean = row_sum(map(soft, passed, [](float w, float g) { return w * g; }));
         return map(soft, passed, [=](float w, float g) { return w * (g - mean); });
