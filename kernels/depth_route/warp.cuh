@@ -182,12 +182,14 @@ struct RowNormalizer {
         const int support = __popc(__ballot_sync(kAllLanes, weights.low > 0)) +
                             __popc(__ballot_sync(kAllLanes, weights.high > 0));
         const float mean = sum / static_cast<float>(support);
-        return map(weights, grad_weights, [=](float w, float g) { return w > 0 ? g - mean : 0.0F; });
+        return map(weights, grad_weights,
+                   [=](float w, float g) { return w > 0 ? g - mean : 0.0F; });
       }
       case DepthNormalizer::kEntmax15: {
         const Row root = map(weights, [](float w) { return sqrtf(w); });
         const float mean =
-            row_sum(map(root, grad_weights, [](float r, float g) { return r * g; })) / row_sum(root);
+            row_sum(map(root, grad_weights, [](float r, float g) { return r * g; })) /
+            row_sum(root);
         return map(root, grad_weights, [=](float r, float g) { return r * (g - mean); });
       }
     }
