@@ -10,6 +10,7 @@
 
 #include "baselines/method_config.h"
 #include "models/safetensors.h"
+#include "models/stored_weights.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/text.h"
@@ -50,20 +51,19 @@ Decoder load_checkpoint(const fs::path& folder, at::ScalarType type) {
   Decoder model(config, at::TensorOptions(type));
   std::set<std::string> used;
   std::vector<std::string> known;
-  for (const auto& [name, parameter] : model.parameters()) {
-    const auto& stored = file.at(name, path);
-    if (stored.sizes() != parameter.sizes()) {
-      throw bad_input("{}: tensor '{}' is {}, config.json asks for {}", path.string(), name,
-                      fmt::join(stored.sizes().vec(), "×"),
-                      fmt::join(parameter.sizes().vec(), "×"));
+  for (const auto& weight : stored_weights(model)) {
+    const auto& stored = file.at(weight.name, path);
+    if (stored.sizes().vec() != weight.sizes()) {
+      throw bad_input("{}: tensor '{}' is {}, config.json asks for {}", path.string(), weight.name,
+                      fmt::join(stored.sizes().vec(), "×"), fmt::join(weight.sizes(), "×"));
     }
     if (!stored.is_floating_point()) {
-      throw bad_input("{}: tensor '{}' is {}, not floating point", path.string(), name,
+      throw bad_input("{}: tensor '{}' is {}, not floating point", path.string(), weight.name,
                       c10::toString(stored.scalar_type()));
     }
-    parameter.copy_(stored);
-    used.insert(name);
-    known.push_back(name);
+    weight.assign(stored);
+    used.insert(weight.name);
+    known.push_back(weight.name);
   }
   for (const auto& [name, tensor] : file.tensors) {
     const bool tied_head = config.tie_word_embeddings && name == "lm_head.weight" &&
@@ -84,8 +84,10 @@ void save_checkpoint(const Decoder& model, const fs::path& folder) {
                     error.message());
   }
   NamedTensors tensors;
-  for (const auto& [name, parameter] : model.parameters()) {
-    tensors.emplace_back(name, parameter.detach().to(at::kFloat));
+  for (const auto& weight : stored_weights(model)) {
+    tensors.emplace_back(weight.name, weight.stack([](const at::Tensor& part) {
+      return part.detach().to(at::kFloat);
+    }));
   }
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   write_file_atomically(folder / "config.json",

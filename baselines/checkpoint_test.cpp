@@ -66,6 +66,33 @@ TEST_F(CheckpointTest, EveryMethodComesBackBitForBit) {
   }
 }
 
+TEST_F(CheckpointTest, Phi3FoldersHoldFusedProjections) {
+  auto config = config_of("oasis");
+  config.model_type = "phi3";
+  config.fused_projections = true;
+  config.head_dim = 8;
+  config.partial_rotary_factor = 0.75;
+  const auto model = small_model(config, at::kFloat);
+  save_checkpoint(model, folder);
+  const auto stored = read_safetensors(weights);
+  EXPECT_TRUE(stored.contains("model.layers.0.self_attn.qkv_proj.weight"));
+  EXPECT_TRUE(stored.contains("model.layers.0.mlp.gate_up_proj.weight"));
+  EXPECT_FALSE(stored.contains("model.layers.0.self_attn.q_proj.weight"));
+  EXPECT_FALSE(stored.contains("model.layers.0.mlp.up_proj.weight"));
+
+  const auto loaded = load_checkpoint(folder, at::kFloat);
+  EXPECT_EQ(checkpoint_config_json(loaded.config()), checkpoint_config_json(config));
+  const auto tokens = some_tokens(2, 6);
+  EXPECT_TRUE(at::equal(loaded.forward(tokens), model.forward(tokens)));
+
+  rewrite([](NamedTensors& t) {
+    for (auto& [name, tensor] : t) {
+      if (name == "model.layers.0.self_attn.qkv_proj.weight") tensor = tensor.narrow(0, 0, 24);
+    }
+  });
+  EXPECT_TRUE(says(refusal_of_load(), "qkv_proj.weight", "24×12", "asks for 40×12"));
+}
+
 TEST_F(CheckpointTest, AFolderWithoutTheObjectIsAPlainModel) {
   const auto model = small_model(config_of("prenorm"), at::kFloat);
   save_checkpoint(model, folder);

@@ -228,6 +228,13 @@ class JsonLinesReader : public DocumentReader {
 
 }  // namespace
 
+std::string parquet_conversion(const std::string& files) {
+  return fmt::format(
+      "convert with, in the checkout: .venv/bin/python -m pip install -r "
+      "scripts/requirements-parquet.txt && .venv/bin/python scripts/parquet_to_jsonl.py {}",
+      files);
+}
+
 std::unique_ptr<DocumentReader> open_documents(const std::filesystem::path& file) {
   const std::string name = file.filename().string();
   if (name.ends_with(".txt") || name.ends_with(".raw")) {
@@ -240,11 +247,8 @@ std::unique_ptr<DocumentReader> open_documents(const std::filesystem::path& file
     return std::make_unique<JsonLinesReader>(std::make_unique<ZstdSource>(file));
   }
   if (name.ends_with(".parquet")) {
-    throw bad_input(
-        "{}: Parquet files are not read; convert with: python3 -c \"import pandas, sys; "
-        "pandas.read_parquet(sys.argv[1], columns=['text']).to_json(sys.argv[2], orient='records', "
-        "lines=True)\" {} {}.jsonl",
-        file.string(), file.string(), file.stem().string());
+    throw bad_input("{}: Parquet files are not read; {}, and name the .jsonl file", file.string(),
+                    parquet_conversion(fmt::format("\"{}\"", file.string())));
   }
   throw bad_input("{}: unknown kind of data file; known: .txt, .raw, .jsonl, .jsonl.zst",
                   file.string());

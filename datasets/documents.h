@@ -28,6 +28,10 @@ class DocumentReader {
   virtual std::uint64_t position() const = 0;
 };
 
+// How to make .jsonl files of .parquet files, for a message. `files` goes to the shell as it is: it
+// may be a pattern.
+std::string parquet_conversion(const std::string& files);
+
 // Throws Error (bad input) when the file cannot be read or its extension is not known.
 std::unique_ptr<DocumentReader> open_documents(const std::filesystem::path& file);
 

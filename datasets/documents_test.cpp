@@ -171,7 +171,8 @@ TEST(Readers, UnknownKindAndMissingFileSayWhatToDo) {
   TestFolder folder;
   EXPECT_TRUE(contains(message_of([&] { open_documents(folder / "a.txt"); }), "OASIS_DATA_HOME"));
   EXPECT_TRUE(contains(message_of([&] { open_documents(folder / "a.csv"); }), "known: .txt"));
-  EXPECT_TRUE(contains(message_of([&] { open_documents(folder / "a.parquet"); }), "read_parquet"));
+  EXPECT_TRUE(contains(message_of([&] { open_documents(folder / "a.parquet"); }),
+                       "scripts/parquet_to_jsonl.py \"" + (folder / "a.parquet").string() + "\""));
 }
 
 }  // namespace

@@ -233,7 +233,7 @@ std::string download(const DownloadRequest& request, const DownloadOptions& opti
       const auto outcome = Transfer(part, limit, state, progress).run(url, options);
       problem = outcome.problem;
       if (outcome.complete) {
-        const auto hash = sha256_file(part_path);
+        auto hash = sha256_file(part_path);
         problem = mismatch(request, part.size(), hash);
         if (problem.empty()) {
           part.rename_to(request.target);

@@ -15,9 +15,9 @@ std::string long_body() {
   return body;
 }
 
-class Download : public testing::Test {
+class DownloadTest : public testing::Test {
  protected:
-  Download() {
+  DownloadTest() {
     options_.retry_seconds = 0.001;
     request_.target = folder_ / "sub/file.bin";
     request_.bytes = body_.size();
@@ -37,7 +37,7 @@ class Download : public testing::Test {
   DownloadRequest request_;
 };
 
-TEST_F(Download, ArrivesWithProgress) {
+TEST_F(DownloadTest, ArrivesWithProgress) {
   TestServer server([this](const TestRequest& r) { return TestServer::file(body_, r); });
   request_.urls = {server.url("/file.bin")};
   std::uint64_t reported = 0;
@@ -50,7 +50,7 @@ TEST_F(Download, ArrivesWithProgress) {
   expect_arrived();
 }
 
-TEST_F(Download, ResumesAfterBrokenConnections) {
+TEST_F(DownloadTest, ResumesAfterBrokenConnections) {
   TestServer server([this](const TestRequest& r) {
     auto reply = TestServer::file(body_, r);
     reply.cut_after = 100'000;
@@ -66,7 +66,7 @@ TEST_F(Download, ResumesAfterBrokenConnections) {
   EXPECT_EQ(requests[2].range_start, 200'000);
 }
 
-TEST_F(Download, ResumesWhatAnEarlierProcessLeft) {
+TEST_F(DownloadTest, ResumesWhatAnEarlierProcessLeft) {
   write_text(part(), body_.substr(0, 1234));
   TestServer server([this](const TestRequest& r) { return TestServer::file(body_, r); });
   request_.urls = {server.url("/f")};
@@ -75,7 +75,7 @@ TEST_F(Download, ResumesWhatAnEarlierProcessLeft) {
   EXPECT_EQ(server.requests().at(0).range_start, 1234);
 }
 
-TEST_F(Download, StartsAgainWhereTheServerIgnoresRanges) {
+TEST_F(DownloadTest, StartsAgainWhereTheServerIgnoresRanges) {
   write_text(part(), "something else");
   TestServer server([this](const TestRequest&) { return TestReply{200, body_}; });
   request_.urls = {server.url("/f")};
@@ -83,7 +83,7 @@ TEST_F(Download, StartsAgainWhereTheServerIgnoresRanges) {
   expect_arrived();
 }
 
-TEST_F(Download, StartsAgainWhereThePartIsAnotherThanAskedFor) {
+TEST_F(DownloadTest, StartsAgainWhereThePartIsAnotherThanAskedFor) {
   write_text(part(), body_.substr(0, 1000));
   TestServer server([this](const TestRequest& r) {
     return r.range_start < 0 ? TestReply{200, body_}
@@ -94,7 +94,7 @@ TEST_F(Download, StartsAgainWhereThePartIsAnotherThanAskedFor) {
   expect_arrived();
 }
 
-TEST_F(Download, ALeftoverThatIsWrongIsReplaced) {
+TEST_F(DownloadTest, ALeftoverThatIsWrongIsReplaced) {
   for (const std::size_t size : {std::size_t{1000}, body_.size(), body_.size() + 50}) {
     write_text(part(), std::string(size, 'x'));
     TestServer server([this](const TestRequest& r) { return TestServer::file(body_, r); });
@@ -105,7 +105,7 @@ TEST_F(Download, ALeftoverThatIsWrongIsReplaced) {
   }
 }
 
-TEST_F(Download, BusyServersAreAskedAgainAndMissingFilesElsewhere) {
+TEST_F(DownloadTest, BusyServersAreAskedAgainAndMissingFilesElsewhere) {
   int busy = 3;
   TestServer server([&](const TestRequest& r) {
     if (r.path == "/gone") return TestReply{404, "no such file"};
@@ -118,7 +118,7 @@ TEST_F(Download, BusyServersAreAskedAgainAndMissingFilesElsewhere) {
   EXPECT_EQ(server.requests().size(), 5u) << "404 is not asked again; 503 is";
 }
 
-TEST_F(Download, FollowsRedirectsToHttpOnly) {
+TEST_F(DownloadTest, FollowsRedirectsToHttpOnly) {
   TestServer server([this](const TestRequest& r) {
     if (r.path == "/from") return TestReply{302, "moved", {"Location: /to"}};
     if (r.path == "/file") return TestReply{302, "moved", {"Location: file:///etc/passwd"}};
@@ -134,7 +134,7 @@ TEST_F(Download, FollowsRedirectsToHttpOnly) {
   message_of([this] { download(request_, options_); }, 1);
 }
 
-TEST_F(Download, WrongContentNeverTakesTheFilesPlace) {
+TEST_F(DownloadTest, WrongContentNeverTakesTheFilesPlace) {
   auto wrong = body_;
   wrong[77] ^= 1;
   TestServer server([&wrong](const TestRequest& r) { return TestServer::file(wrong, r); });
@@ -147,7 +147,7 @@ TEST_F(Download, WrongContentNeverTakesTheFilesPlace) {
   EXPECT_EQ(read_text(request_.target), "the old file");
 }
 
-TEST_F(Download, SizeIsBounded) {
+TEST_F(DownloadTest, SizeIsBounded) {
   TestServer server([this](const TestRequest&) { return TestReply{200, body_ + "more"}; });
   request_.urls = {server.url("/f")};
   EXPECT_TRUE(contains(message_of([this] { download(request_, options_); }, 1), "larger than"));
@@ -162,7 +162,7 @@ TEST_F(Download, SizeIsBounded) {
   EXPECT_EQ(download(request_, options_), sha256_hex(body_ + "more"));
 }
 
-TEST_F(Download, ShortFilesAndDeadServersAreErrors) {
+TEST_F(DownloadTest, ShortFilesAndDeadServersAreErrors) {
   {
     TestServer server([](const TestRequest&) { return TestReply{200, "short"}; });
     request_.urls = {server.url("/f")};
@@ -174,7 +174,7 @@ TEST_F(Download, ShortFilesAndDeadServersAreErrors) {
       contains(message_of([this] { download(request_, options_); }, 1), "could not be fetched"));
 }
 
-TEST_F(Download, UnwritableFolderIsBadInput) {
+TEST_F(DownloadTest, UnwritableFolderIsBadInput) {
   write_text(folder_ / "sub", "a file where the folder should be");
   request_.urls = {"http://127.0.0.1:1/f"};
   EXPECT_TRUE(contains(message_of([this] { download(request_, options_); }), "--data-home"));

@@ -64,7 +64,7 @@ class Encoder {
   void add(TextPiece&& piece) {
     pending_bytes_ += piece.text.size();
     pieces_.push_back(std::move(piece));
-    if (pending_bytes_ >= 2 * threads_ * kSliceBytes) flush();
+    if (pending_bytes_ >= std::size_t{2} * threads_ * kSliceBytes) flush();
   }
 
   void flush() {
@@ -231,7 +231,7 @@ TokenizerPtr prepare_tokenizer(const TokenizerOptions& options,
   TrainingSample sample(description, folders, options.sample_bytes);
   const auto model = train_sentencepiece(
       options.vocab_size, [&sample](std::string& line) { return sample.next_line(line); });
-  const auto tokenizer = sentencepiece_from_model(model, folder.string());
+  auto tokenizer = sentencepiece_from_model(model, folder.string());
   // The folder counts from when its last file is there.
   std::filesystem::create_directories(folder);
   tokenizer->save(folder);

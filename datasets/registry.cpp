@@ -1,5 +1,6 @@
 #include "datasets/registry.h"
 
+#include "datasets/documents.h"
 #include "support/error.h"
 #include "support/text.h"
 
@@ -189,11 +190,8 @@ DatasetEntry bookcorpus_and_wiki() {
                      {"downloads/bookcorpus.tar.bz2", 1179510242,
                       "03a29333b2b35e98a375b6ad7d2f1651835655cd348fb89c864136bce69a964c"},
                      {{"books_large_p1.txt", volumes[0]}, {"books_large_p2.txt", volumes[1]}}}},
-      .note =
-          "wiki40b is published as Parquet only: after fetching, convert each file of "
-          "wiki40b/ with: python3 -c \"import pandas, sys; "
-          "pandas.read_parquet(sys.argv[1], columns=['text']).to_json(sys.argv[2], "
-          "orient='records', lines=True)\" FILE.parquet FILE.jsonl"};
+      .note = "wiki40b is published as Parquet only; after fetching, " +
+              parquet_conversion(fmt::format("\"{}\"/wiki40b/*.parquet", kDataHome))};
   const std::string base = "https://huggingface.co/datasets/google/wiki40b/resolve/";
   const auto add = [&entry, &base](const std::string& split, const std::string& source,
                                    const std::string& stem) {
@@ -215,6 +213,14 @@ DatasetEntry bookcorpus_and_wiki() {
 }
 
 }  // namespace
+
+std::string DatasetEntry::note_for(const std::filesystem::path& home) const {
+  std::string text = note;
+  if (const auto place = text.find(kDataHome); place != std::string::npos) {
+    text.replace(place, kDataHome.size(), home.string());
+  }
+  return text;
+}
 
 const std::vector<DatasetEntry>& dataset_registry() {
   static const std::vector<DatasetEntry> registry = {

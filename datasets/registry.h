@@ -2,13 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "datasets/description.h"
 
 namespace oasis {
+
+constexpr std::string_view kDataHome = "$OASIS_DATA_HOME";
 
 // A file of the data home, as its origin published it.
 struct DataFile {
@@ -35,7 +39,10 @@ struct DatasetEntry {
   std::string citation = {};             // "" for none
   std::vector<DataFile> files = {};      // what the splits read; empty for generated data sets
   std::vector<Download> downloads = {};  // empty: not fetchable by this program
-  std::string note = {};                 // what a user must know before use; "" for nothing
+  // What a user must know before use; "" for nothing. kDataHome in it stands for the data folder.
+  std::string note = {};
+
+  std::string note_for(const std::filesystem::path& home) const;
 };
 
 const std::vector<DatasetEntry>& dataset_registry();

@@ -18,7 +18,7 @@ constexpr int kGeneratorVersion = 1;
 
 std::filesystem::path locate(const DatasetDescription& description,
                              const std::filesystem::path& file, const DataFolders& folders) {
-  const auto path = file.is_absolute() ? file : folders.home / file;
+  auto path = file.is_absolute() ? file : folders.home / file;
   std::error_code error;
   if (std::filesystem::is_regular_file(path, error)) return path;
   const auto* entry = find_dataset(description.name);

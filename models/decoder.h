@@ -72,6 +72,11 @@ class Decoder {
   std::pair<at::Tensor, at::Tensor> loss(const at::Tensor& tokens,
                                          ForwardObserver* observer = nullptr) const;
 
+  // Attention and MLP of every layer are run again in the backward pass instead of keeping what
+  // they computed. The model must then live until the backward pass is done.
+  void set_recompute(bool recompute) { recompute_ = recompute; }
+  bool recompute() const { return recompute_; }
+
   const at::Tensor& embed_tokens() const { return embed_tokens_; }
   const at::Tensor& final_norm() const { return norm_; }
   const std::vector<DecoderLayer>& layers() const { return layers_; }
@@ -93,6 +98,7 @@ class Decoder {
   at::Tensor norm_;      // [D]
   at::Tensor lm_head_;   // [V, D], untied only
   at::Tensor separate_head_;
+  bool recompute_ = false;
   NamedParameters parameters_;
 };
 

@@ -112,6 +112,16 @@ TEST(DecoderTest, GroupedHeadsAreHeadsWithSharedKeys) {
   EXPECT_LE(relative_error(full.forward(tokens), grouped.forward(tokens)), 1e-13);
 }
 
+TEST(DecoderTest, SequencesBeyondTheSlidingWindowAreRefused) {
+  auto config = small_config();
+  config.sliding_window = 7;
+  const auto model = small_model(config);
+  EXPECT_TRUE(at::equal(model.forward(some_tokens(2, 7)),
+                        small_model(small_config()).forward(some_tokens(2, 7))));
+  EXPECT_TRUE(
+      says(refusal([&] { model.forward(some_tokens(2, 8)); }), "8 tokens", "sliding_window = 7"));
+}
+
 class Recorder : public ForwardObserver {
  public:
   explicit Recorder(bool points) : points_(points) {}
@@ -122,12 +132,14 @@ class Recorder : public ForwardObserver {
     ++attentions;
   }
   void depth_weights(const std::string& router, const at::Tensor& weights,
-                     const std::vector<int64_t>& layers) override {
-    EXPECT_EQ(weights.size(-1), static_cast<int64_t>(layers.size())) << router;
-    EXPECT_EQ(layers.front(), -1) << router;
+                     const std::vector<SourceLayers>& sources) override {
+    EXPECT_EQ(weights.size(-1), static_cast<int64_t>(sources.size())) << router;
+    EXPECT_TRUE(sources.front().empty()) << router;
+    held[router] = sources;
     ++routers;
   }
   int attentions = 0, routers = 0;
+  std::map<std::string, std::vector<SourceLayers>> held;
 
  private:
   bool points_;
@@ -153,6 +165,19 @@ TEST(DecoderTest, LookingInsideChangesNothing) {
     const at::NoGradGuard no_grad;  // where slots of the history are used again
     EXPECT_LE(relative_error(model.forward(tokens), expected), 1e-15) << routing_name(routing);
   }
+}
+
+TEST(DecoderTest, SourcesNameTheLayersOfTheirOutputs) {
+  auto method = routed(Routing::kBlock, Normalizer::kSoftmax, Coupling::Kind::kNone);
+  auto config = small_config(method);
+  config.num_hidden_layers = 3;  // two runs of three outputs
+  Recorder recorder(true);
+  const std::vector<SourceLayers> first = {{}, {0, 0, 1}}, all = {{}, {0, 0, 1}, {1, 2, 2}};
+  small_model(config).forward(some_tokens(2, 8), &recorder);
+  EXPECT_EQ(recorder.held["0.sa"], (std::vector<SourceLayers>{{}}));
+  EXPECT_EQ(recorder.held["1.sa"], (std::vector<SourceLayers>{{}, {0, 0}}));
+  EXPECT_EQ(recorder.held["1.mlp"], first);
+  EXPECT_EQ(recorder.held["final"], all);
 }
 
 TEST(DecoderTest, CopiesAreIndependent) {

@@ -40,11 +40,11 @@ class Diagnostics : public ForwardObserver {
   void attention(int64_t layer, const at::Tensor& probs, const at::Tensor& rho) override {
     const auto rows = attention_rows(probs);
     sinks_.add(layer, probs, rows, rho);
-    if (is_routed_) depth_.add_attention(layer, rows);
+    if (is_routed_) depth_.add_attention(layer, probs, rows);
   }
   void depth_weights(const std::string& router, const at::Tensor& weights,
-                     const std::vector<int64_t>& source_layers) override {
-    depth_.add_router(router, weights, source_layers);
+                     const std::vector<SourceLayers>& sources) override {
+    depth_.add_router(router, weights, sources);
   }
 
   void report(EvaluationResult& result) const {

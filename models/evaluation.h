@@ -45,8 +45,9 @@
 //   depth_entropy               nat         N·T·routers      −Σ_i α_i ln α_i
 //   Assumption D.4 of the paper on the joint route q(i,j) = α_i p_i(j) of each head and router,
 //   over queries t ≥ 1 (the sink set {0} is left out). p_i is the attention of the layer that
-//   source i comes from; a run of several layers (block form) stands by its last layer's; the
-//   embedding's is attention to the token itself.
+//   source i comes from, an MLP's output counting as its layer's attention; a run's (block form)
+//   is the mean over its outputs so far, as its ψ is; the embedding's is attention to the token
+//   itself.
 //   d4_leakage                  1           N·H·(T−1)·       Σ_i α_i p_i(0)
 //   d4_concentration            1             routers        max_i α_i max_j p_i(j)
 //   d4_negative_entropy         nat                          Σ_ij q ln q = Σ_i α_i ln α_i Σ_j

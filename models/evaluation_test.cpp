@@ -2,53 +2,28 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/remainder.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
-#include <map>
 #include <set>
 
 #include "models/evaluation/depth_recorder.h"
 #include "models/evaluation/outlier_recorder.h"
 #include "models/evaluation/sink_recorder.h"
-#include "models/initialization.h"
+#include "models/model_testing.h"
 #include "models/quantization.h"
-#include "support/error.h"
 
 namespace oasis {
 namespace {
 
 const auto kDoubles = at::TensorOptions(at::kDouble);
 
-ModelConfig small_config(MethodSpec method) {
-  ModelConfig config;
-  config.vocab_size = 17;
-  config.hidden_size = 12;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 3;
-  config.num_key_value_heads = 1;
-  config.head_dim = 4;
-  config.intermediate_size = 20;
-  config.method = std::move(method);
-  return config;
-}
-
-MethodSpec routed(Routing routing, Normalizer normalizer) {
-  MethodSpec method;
-  method.method = "test";
-  method.token.kind = normalizer;
-  method.depth = NormalizerSpec{.kind = normalizer};
-  method.routing = routing;
-  if (routing == Routing::kProjected) method.router_size = 8;
-  if (routing == Routing::kBlock) method.block_count = 2;
-  return method;
-}
+using namespace testing_support;
 
 MethodSpec plain(Normalizer normalizer) {
   MethodSpec method;
@@ -56,18 +31,12 @@ MethodSpec plain(Normalizer normalizer) {
   return method;
 }
 
-Decoder small_model(const MethodSpec& method, bool uniform_attention = false) {
-  Decoder model(small_config(method), kDoubles);
-  initialize(model, {.initializer_range = 0.3}, 11);
-  if (uniform_attention) {
-    for (const auto& layer : model.layers()) layer.q_proj.weight.zero_();
-  }
-  return model;
+Decoder model_with(const MethodSpec& method) {
+  return small_model(small_config(method));
 }
 
-at::Tensor some_tokens(int64_t sequences, int64_t length) {
-  const auto count = at::arange(sequences * length, at::TensorOptions(at::kLong));
-  return at::remainder(count * count + count, 17).view({sequences, length});
+Decoder model_with(Routing routing, Normalizer normalizer) {
+  return model_with(routed(routing, normalizer, Coupling::Kind::kNone));
 }
 
 const Metric& metric(const EvaluationResult& result, const std::string& name) {
@@ -175,8 +144,8 @@ TEST(DepthRecorder, JointRouteOfOneQuery) {
   const auto alpha = at::tensor({0.9, 0.1, 0.25, 0.5}, kDoubles).view({1, 2, 2});
   const auto probs = at::tensor({0.5, 0.0, 0.3, 0.6}, kDoubles).view({1, 1, 2, 2});
   DepthRecorder recorder(1, 1, true);
-  recorder.add_attention(0, attention_rows(probs));
-  recorder.add_router("0.sa", alpha, {-1, 0});
+  recorder.add_attention(0, probs, attention_rows(probs));
+  recorder.add_router("0.sa", alpha, {{}, {0}});
   EvaluationResult result;
   recorder.report(result);
   EXPECT_DOUBLE_EQ(value(result, "d4_leakage"), 0.5 * 0.3);
@@ -190,11 +159,42 @@ TEST(DepthRecorder, JointRouteOfOneQuery) {
   EXPECT_EQ(metric(result, "depth_null_mass").n, 2);
 }
 
+TEST(DepthRecorder, ARunIsTheMeanOverItsOutputs) {
+  DepthRecorder recorder(3, 1, false);
+  int routers = 0;
+  const auto attend = [&](int64_t layer, double first, double second) {
+    const auto probs = at::tensor({1.0, 0.0, first, second}, kDoubles).view({1, 1, 2, 2});
+    recorder.add_attention(layer, probs, attention_rows(probs));
+  };
+  const auto route = [&](const std::vector<SourceLayers>& sources, const std::vector<double>& a) {
+    auto alpha = at::zeros({1, 2, static_cast<int64_t>(a.size())}, kDoubles);
+    alpha.select(1, 1).copy_(at::tensor(a, kDoubles));
+    recorder.add_router(fmt::format("router {}", routers++), alpha, sources);
+  };
+  route({{}}, {1.0});
+  attend(0, 0.9, 0.1);
+  route({{}, {0}}, {1.0, 0.0});
+  route({{}, {0, 0}}, {1.0, 0.0});
+  attend(1, 0.3, 0.7);
+  EvaluationResult before, after;
+  recorder.report(before);
+  route({{}, {0, 0, 1}}, {0.0, 1.0});
+  attend(2, 0.5, 0.5);
+  route({{}, {0, 0, 1}, {2}}, {0.0, 1.0, 0.0});
+  recorder.report(after);
+  EXPECT_EQ(value(before, "d4_leakage"), 0.0);
+  const double first = (0.9 + 0.9 + 0.3) / 3, second = 1 - first;  // two of layer 0, one of 1
+  EXPECT_NEAR(value(after, "d4_leakage"), 2 * first / 5, 1e-15);
+  EXPECT_NEAR(value(after, "d4_concentration"), (3 + 2 * first) / 5, 1e-15);
+  EXPECT_NEAR(value(after, "d4_negative_entropy"),
+              2 * (first * std::log(first) + second * std::log(second)) / 5, 1e-15);
+}
+
 TEST(Evaluate, UniformAttention) {
   constexpr int64_t T = 9;
   for (const bool null : {false, true}) {
-    const auto model = small_model(plain(null ? Normalizer::kSoftmax1 : Normalizer::kSoftmax),
-                                   /*uniform_attention=*/true);
+    const auto model = model_with(plain(null ? Normalizer::kSoftmax1 : Normalizer::kSoftmax));
+    for (const auto& layer : model.layers()) layer.q_proj.weight.zero_();
     const auto result = evaluate(model, {some_tokens(4, T)}, {});
     double first = 0, without = 0, rho = 0, entropy = 0;
     for (int64_t i = 0; i < T; ++i) {
@@ -220,13 +220,13 @@ TEST(Evaluate, UniformAttention) {
 }
 
 TEST(Evaluate, LossOfAModelThatKnowsNothing) {
-  auto model = small_model(routed(Routing::kPseudoQuery, Normalizer::kSoftmax));
+  auto model = model_with(Routing::kPseudoQuery, Normalizer::kSoftmax);
   model.head_weight().zero_();
   const TextSize text{.tokens = 100, .bytes = 250, .words = 40};
   const auto result = evaluate(model, {some_tokens(2, 5), some_tokens(1, 5)}, {}, text);
-  const double nats = std::log(17.0);
+  const double nats = std::log(19.0);
   EXPECT_NEAR(value(result, "loss"), nats, 1e-12);
-  EXPECT_NEAR(value(result, "perplexity"), 17.0, 1e-11);
+  EXPECT_NEAR(value(result, "perplexity"), 19.0, 1e-11);
   EXPECT_NEAR(value(result, "bits_per_byte"), nats / std::log(2.0) * 100 / 250, 1e-12);
   EXPECT_NEAR(value(result, "word_perplexity"), std::exp(nats * 2.5), 1e-9);
   const auto unknown = evaluate(model, {some_tokens(2, 5)}, {});
@@ -236,13 +236,13 @@ TEST(Evaluate, LossOfAModelThatKnowsNothing) {
 
 // Zero pseudo-queries weigh all sources alike.
 TEST(Evaluate, DepthWeightsOfAFreshPseudoQueryModel) {
-  const auto softmax = small_model(routed(Routing::kPseudoQuery, Normalizer::kSoftmax));
+  const auto softmax = model_with(Routing::kPseudoQuery, Normalizer::kSoftmax);
   auto result = evaluate(softmax, {some_tokens(3, 6)}, {});
   EXPECT_EQ(value(result, "depth_null_mass"), 0.0);
   EXPECT_NEAR(statistic(result, "1.mlp/source2", "depth_weight"), 0.25, 1e-12);
   EXPECT_NEAR(value(result, "depth_entropy"),
               (std::log(2.0) + std::log(3.0) + std::log(4.0) + std::log(5.0)) / 5, 1e-12);
-  const auto softmax1 = small_model(routed(Routing::kPseudoQuery, Normalizer::kSoftmax1));
+  const auto softmax1 = model_with(Routing::kPseudoQuery, Normalizer::kSoftmax1);
   result = evaluate(softmax1, {some_tokens(3, 6)}, {});
   EXPECT_NEAR(statistic(result, "final", "depth_null_mass"), 1.0 / 6, 1e-12);
   EXPECT_NEAR(value(result, "depth_null_mass"), (1. / 2 + 1. / 3 + 1. / 4 + 1. / 5 + 1. / 6) / 5,
@@ -253,9 +253,8 @@ TEST(Evaluate, DepthWeightsOfAFreshPseudoQueryModel) {
 TEST(Evaluate, DoesNotDependOnBatching) {
   for (const auto routing :
        {Routing::kNone, Routing::kProjected, Routing::kPseudoQuery, Routing::kBlock}) {
-    const auto model =
-        small_model(routing == Routing::kNone ? plain(Normalizer::kSoftmax1)
-                                              : routed(routing, Normalizer::kSoftmax1));
+    const auto model = routing == Routing::kNone ? model_with(plain(Normalizer::kSoftmax1))
+                                                 : model_with(routing, Normalizer::kSoftmax1);
     const auto tokens = some_tokens(5, 12);
     const auto together = evaluate(model, {tokens}, {});
     const auto apart = evaluate(
@@ -285,7 +284,7 @@ TEST(Evaluate, DoesNotDependOnBatching) {
 }
 
 TEST(Evaluate, DiagnosticsDoNotChangeTheLoss) {
-  const auto model = small_model(routed(Routing::kProjected, Normalizer::kSoftmax1));
+  const auto model = model_with(Routing::kProjected, Normalizer::kSoftmax1);
   const std::vector<at::Tensor> batches = {some_tokens(3, 10)};
   const auto full = evaluate(model, batches, {});
   const auto loss_alone = evaluate(model, batches, {.diagnostics = false});
@@ -295,7 +294,7 @@ TEST(Evaluate, DiagnosticsDoNotChangeTheLoss) {
 }
 
 TEST(Evaluate, QuantizedIsLossAlone) {
-  const auto model = small_model(routed(Routing::kProjected, Normalizer::kSoftmax1));
+  const auto model = model_with(Routing::kProjected, Normalizer::kSoftmax1);
   const auto tokens = some_tokens(4, 10);
   QuantizedModel quantized(model, {.weight_bits = 4, .activation_bits = 4});
   quantized.calibrate(tokens);
@@ -307,7 +306,7 @@ TEST(Evaluate, QuantizedIsLossAlone) {
 }
 
 TEST(Evaluate, NotANumberComesThrough) {
-  const auto model = small_model(routed(Routing::kPseudoQuery, Normalizer::kSoftmax));
+  const auto model = model_with(Routing::kPseudoQuery, Normalizer::kSoftmax);
   model.layers()[1].down_proj.weight.fill_(std::numeric_limits<double>::quiet_NaN());
   const auto result = evaluate(model, {some_tokens(2, 6)}, {});
   for (const auto* name : {"loss", "perplexity", "max_inf_norm/seq", "avg_kurtosis/seq",
@@ -318,7 +317,7 @@ TEST(Evaluate, NotANumberComesThrough) {
 }
 
 TEST(Evaluate, SequencesOfOneToken) {
-  const auto model = small_model(routed(Routing::kBlock, Normalizer::kSoftmax));
+  const auto model = model_with(Routing::kBlock, Normalizer::kSoftmax);
   const auto result = evaluate(model, {some_tokens(3, 1)}, {});
   for (const auto* name : {"loss", "perplexity", "first_token_mass/without_first", "d4_leakage"}) {
     EXPECT_FALSE(metric(result, name).value.has_value()) << name;
@@ -328,7 +327,7 @@ TEST(Evaluate, SequencesOfOneToken) {
 }
 
 TEST(Evaluate, RefusesWhatItCannotDo) {
-  const auto model = small_model(plain(Normalizer::kSoftmax));
+  const auto model = model_with(plain(Normalizer::kSoftmax));
   EXPECT_THROW(evaluate(model, {}, {}), Error);
   EXPECT_THROW(evaluate(model, {some_tokens(2, 4), some_tokens(2, 5)}, {}), Error);
   int64_t calls = 0;

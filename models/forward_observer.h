@@ -9,6 +9,8 @@
 
 namespace oasis {
 
+using SourceLayers = std::vector<int64_t>;
+
 class ForwardObserver {
  public:
   virtual ~ForwardObserver() = default;
@@ -33,10 +35,10 @@ class ForwardObserver {
   virtual void branch_null(int64_t /*layer*/, const at::Tensor& /*psi*/) {}
 
   // A router's weights α [B, T, n]; router "{layer}.sa", "{layer}.mlp" or "final".
-  // `source_layers[i]` is the layer whose attention source i belongs to, −1 for the embedding; a
-  // run of several layers' outputs (block form) is named by its last.
+  // `sources[i]` are the layers of the outputs that source i holds, in order: none for the
+  // embedding, one for an output or a state, one for each output of a run (block form).
   virtual void depth_weights(const std::string& /*router*/, const at::Tensor& /*weights*/,
-                             const std::vector<int64_t>& /*source_layers*/) {}
+                             const std::vector<SourceLayers>& /*sources*/) {}
 };
 
 }  // namespace oasis

@@ -1,7 +1,9 @@
 #include "models/forward_pass.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/matmul.h>
@@ -15,6 +17,8 @@
 #include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
+#include "models/recompute.h"
+#include "support/error.h"
 
 namespace oasis {
 
@@ -25,7 +29,16 @@ ForwardPass::ForwardPass(const Decoder& model, const at::Tensor& tokens, Forward
       observer_(observer),
       batch_(tokens.size(0)),
       length_(tokens.size(1)),
-      explicit_points_(observer != nullptr && observer->has_points()) {}
+      explicit_points_(observer != nullptr && observer->has_points()),
+      rope_divisors_(
+          config_.rope_scaling.divisors(config_.rope_theta, config_.rotary_dim(), length_)) {
+  if (config_.sliding_window > 0 && length_ > config_.sliding_window) {
+    throw bad_input(
+        "sequences of {} tokens are longer than the model's sliding_window = {}; give shorter "
+        "ones: attention is full here",
+        length_, config_.sliding_window);
+  }
+}
 
 at::Tensor ForwardPass::point(const std::string& name, const at::Tensor& value) {
   return explicit_points_ ? observer_->point(name, value) : value;
@@ -56,6 +69,15 @@ at::Tensor ForwardPass::norm(const at::Tensor& x, const at::Tensor& weight, cons
   return y;
 }
 
+at::Tensor ForwardPass::rotate(const at::Tensor& x) {
+  const auto turned = [&](const at::Tensor& part) {
+    return rope(part, config_.rope_theta, 0, rope_divisors_, config_.rope_scaling.attention_factor);
+  };
+  const int64_t rotated = config_.rotary_dim(), rest = config_.head_dim - rotated;
+  if (rest == 0) return turned(x);
+  return at::cat({turned(x.narrow(-1, 0, rotated)), x.narrow(-1, rotated, rest)}, -1);
+}
+
 std::pair<at::Tensor, at::Tensor> ForwardPass::attend(int64_t layer, const at::Tensor& q,
                                                       const at::Tensor& k, const at::Tensor& v) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
@@ -76,6 +98,26 @@ std::pair<at::Tensor, at::Tensor> ForwardPass::attend(int64_t layer, const at::T
 }
 
 ForwardPass::AttentionOutput ForwardPass::attention(int64_t index, const at::Tensor& input) {
+  if (!model_.recompute() || observer_ != nullptr) return run_attention(index, input);
+  const auto outputs = recompute(
+      [model = &model_, tokens = tokens_, index](const at::Tensor& x) {
+        const auto out = ForwardPass(*model, tokens, nullptr).run_attention(index, x);
+        return out.psi.defined() ? std::vector{out.value, out.psi} : std::vector{out.value};
+      },
+      input);
+  return {outputs[0], outputs.size() > 1 ? outputs[1] : at::Tensor()};
+}
+
+at::Tensor ForwardPass::mlp(int64_t index, const at::Tensor& input) {
+  if (!model_.recompute() || observer_ != nullptr) return run_mlp(index, input);
+  return recompute(
+      [model = &model_, tokens = tokens_, index](const at::Tensor& x) {
+        return std::vector{ForwardPass(*model, tokens, nullptr).run_mlp(index, x)};
+      },
+      input)[0];
+}
+
+ForwardPass::AttentionOutput ForwardPass::run_attention(int64_t index, const at::Tensor& input) {
   const auto& layer = model_.layers()[static_cast<size_t>(index)];
   const auto name = fmt::format("model.layers.{}", index);
   const auto attn = name + ".self_attn";
@@ -90,8 +132,8 @@ ForwardPass::AttentionOutput ForwardPass::attention(int64_t index, const at::Ten
     q = norm(q, layer.q_norm, "", false);
     k = norm(k, layer.k_norm, "", false);
   }
-  q = rope(q.transpose(1, 2), config_.rope_theta);
-  k = rope(k.transpose(1, 2), config_.rope_theta);
+  q = rotate(q.transpose(1, 2));
+  k = rotate(k.transpose(1, 2));
   const auto [by_head, rho] = attend(index, q, k, v);
   auto context = point(attn + ".context", by_head.transpose(1, 2).reshape({batch_, length_, -1}));
   if (config_.method.gate) {
@@ -111,7 +153,7 @@ ForwardPass::AttentionOutput ForwardPass::attention(int64_t index, const at::Ten
   return out;
 }
 
-at::Tensor ForwardPass::mlp(int64_t index, const at::Tensor& input) {
+at::Tensor ForwardPass::run_mlp(int64_t index, const at::Tensor& input) {
   const auto& layer = model_.layers()[static_cast<size_t>(index)];
   const auto name = fmt::format("model.layers.{}", index);
   const auto x = sequences(
@@ -135,7 +177,10 @@ at::Tensor ForwardPass::run_residual(at::Tensor h) {
 }
 
 at::Tensor ForwardPass::run() {
-  const auto embedding = point("model.embed_tokens", at::embedding(model_.embed_tokens(), tokens_));
+  auto embedding = point("model.embed_tokens", at::embedding(model_.embed_tokens(), tokens_));
+  if (at::autocast::is_autocast_enabled(at::kCUDA)) {
+    embedding = embedding.to(at::autocast::get_autocast_dtype(at::kCUDA));
+  }
   at::Tensor h;
   switch (config_.method.routing) {
     case Routing::kNone:

@@ -35,8 +35,12 @@ class ForwardPass {
   at::Tensor run_projected(const at::Tensor& embedding);
   at::Tensor run_pseudo_query(const at::Tensor& embedding);
 
-  AttentionOutput attention(int64_t layer, const at::Tensor& x);  // norm1, attention, o_proj
-  at::Tensor mlp(int64_t layer, const at::Tensor& x);             // norm2, SwiGLU
+  // norm1, attention, o_proj; norm2, SwiGLU: as the model wants it, recomputed or not
+  AttentionOutput attention(int64_t layer, const at::Tensor& x);
+  at::Tensor mlp(int64_t layer, const at::Tensor& x);
+  AttentionOutput run_attention(int64_t layer, const at::Tensor& x);
+  at::Tensor run_mlp(int64_t layer, const at::Tensor& x);
+  at::Tensor rotate(const at::Tensor& x);                         // RoPE on x [B, H, T, d]
   // [B, H, T, d] and null posterior [B, H, T]
   std::pair<at::Tensor, at::Tensor> attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                            const at::Tensor& v);
@@ -52,9 +56,10 @@ class ForwardPass {
                    int64_t slot, const std::vector<int64_t>& sources);
   at::Tensor route_with_points(const Router& router, const std::string& name, int64_t slot,
                                const std::vector<int64_t>& sources, at::Tensor& weights);
-  void append(int64_t slot, const at::Tensor& value, int64_t layer, const at::Tensor& psi);
-  void append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b, int64_t layer,
-                  const at::Tensor& psi);
+  void append(int64_t slot, const at::Tensor& value, const SourceLayers& layers,
+              const at::Tensor& psi);
+  void append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
+                  const SourceLayers& layers, const at::Tensor& psi);
   at::Tensor recency(const Router& router, int64_t sources);  // [n]
   at::Tensor nulls(const std::vector<int64_t>& sources);      // [n, M] or undefined
   at::Tensor beta(const Router& router);                      // [1] or undefined
@@ -66,12 +71,13 @@ class ForwardPass {
   ForwardObserver* observer_;
   int64_t batch_, length_;
   bool explicit_points_;
+  std::vector<double> rope_divisors_;
 
-  // Depth history: values by slot, with the layer and the branch null each belongs to.
+  // Depth history: values by slot, with the layers and the branch null each belongs to.
   std::unique_ptr<DepthHistory> history_;
-  std::vector<at::Tensor> values_;  // [M, D], part of the autograd graph
-  std::vector<at::Tensor> psi_;     // [M] or undefined
-  std::vector<int64_t> owner_;      // layer, −1 for the embedding
+  std::vector<at::Tensor> values_;    // [M, D], part of the autograd graph
+  std::vector<at::Tensor> psi_;       // [M] or undefined
+  std::vector<SourceLayers> layers_;  // as ForwardObserver::depth_weights names them
 };
 
 }  // namespace oasis

@@ -21,20 +21,20 @@ namespace oasis {
 // β = min(softplus(β_raw), kLargestBeta)
 constexpr double kLargestBeta = 10.0;
 
-void ForwardPass::append(int64_t slot, const at::Tensor& value, int64_t layer,
+void ForwardPass::append(int64_t slot, const at::Tensor& value, const SourceLayers& layers,
                          const at::Tensor& psi) {
   const auto index = static_cast<size_t>(slot);
   values_[index] = history_->append(slot, value.reshape({batch_ * length_, -1}));
-  owner_[index] = layer;
+  layers_[index] = layers;
   psi_[index] = psi;
 }
 
-void ForwardPass::append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b, int64_t layer,
-                             const at::Tensor& psi) {
+void ForwardPass::append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
+                             const SourceLayers& layers, const at::Tensor& psi) {
   const auto index = static_cast<size_t>(slot);
   const int64_t rows = batch_ * length_;
   values_[index] = history_->append_sum(slot, a.reshape({rows, -1}), b.reshape({rows, -1}));
-  owner_[index] = layer;
+  layers_[index] = layers;
   psi_[index] = psi;
 }
 
@@ -104,9 +104,9 @@ at::Tensor ForwardPass::route(const Router& router, const std::string& name,
                                           : history_->route(sources, inputs, options);
   }
   if (observer_ != nullptr) {
-    std::vector<int64_t> owners;
-    for (const auto s : sources) owners.push_back(owner_[static_cast<size_t>(s)]);
-    observer_->depth_weights(label, sequences(weights), owners);
+    std::vector<SourceLayers> layers;
+    for (const auto s : sources) layers.push_back(layers_[static_cast<size_t>(s)]);
+    observer_->depth_weights(label, sequences(weights), layers);
   }
   return routed;
 }
@@ -151,29 +151,29 @@ at::Tensor ForwardPass::run_projected(const at::Tensor& embedding) {
                                             embedding.options().requires_grad(false));
   values_.assign(static_cast<size_t>(slots), {});
   psi_.assign(static_cast<size_t>(slots), {});
-  owner_.assign(static_cast<size_t>(slots), -1);
+  layers_.assign(static_cast<size_t>(slots), {});
 
-  append(state_slot(0), embedding, -1, {});
+  append(state_slot(0), embedding, {}, {});
   std::vector<int64_t> states = {state_slot(0)};
   at::Tensor h = values_[0];
   for (int64_t i = 0; i < L; ++i) {
     const auto name = fmt::format("model.layers.{}", i);
     const auto& layer = model_.layers()[static_cast<size_t>(i)];
     const auto attn = attention(i, h);
-    append_sum(c_slot(i), h, attn.value, i, attn.psi);
+    append_sum(c_slot(i), h, attn.value, {i}, attn.psi);
     auto sources = states;
     sources.push_back(c_slot(i));
     const auto after_attention =
         point(name + ".attn_res_sa",
               route(layer.router_sa, name + ".attn_res_sa", fmt::format("{}.sa", i), -1, sources));
-    append_sum(e_slot(i), after_attention, mlp(i, after_attention), i, attn.psi);
+    append_sum(e_slot(i), after_attention, mlp(i, after_attention), {i}, attn.psi);
     sources.push_back(e_slot(i));
     const int64_t next = state_slot(i + 1);
     const auto state =
         route(layer.router_mlp, name + ".attn_res_mlp", fmt::format("{}.mlp", i), next, sources);
     values_[static_cast<size_t>(next)] = state;
     psi_[static_cast<size_t>(next)] = attn.psi;
-    owner_[static_cast<size_t>(next)] = i;
+    layers_[static_cast<size_t>(next)] = {i};
     states.push_back(next);
     // The history keeps the state from before its quantizer; what follows reads the quantized one.
     h = point(name + ".attn_res_mlp", state);
@@ -193,31 +193,32 @@ at::Tensor ForwardPass::run_pseudo_query(const at::Tensor& embedding) {
                                             embedding.options().requires_grad(false));
   values_.assign(static_cast<size_t>(slots), {});
   psi_.assign(static_cast<size_t>(slots), {});
-  owner_.assign(static_cast<size_t>(slots), -1);
+  layers_.assign(static_cast<size_t>(slots), {});
 
-  append(0, embedding, -1, {});
+  append(0, embedding, {}, {});
   std::vector<int64_t> complete = {0};
   at::Tensor psi_sum;
-  int64_t in_run = 0;  // outputs in the run in progress
+  SourceLayers in_run;  // the layers of the outputs in the run in progress
   int64_t written = 0;
   const auto sources = [&] {
     auto list = complete;
-    if (in_run > 0) list.push_back(written);
+    if (!in_run.empty()) list.push_back(written);
     return list;
   };
   const auto add_output = [&](const at::Tensor& value, int64_t layer, const at::Tensor& psi) {
     ++written;
-    ++in_run;
-    if (psi.defined()) psi_sum = in_run == 1 ? psi : psi_sum + psi;
-    const auto mean = psi.defined() ? psi_sum / static_cast<double>(in_run) : at::Tensor();
-    if (in_run == 1) {
-      append(written, value, layer, mean);
+    in_run.push_back(layer);
+    const bool first = in_run.size() == 1;
+    if (psi.defined()) psi_sum = first ? psi : psi_sum + psi;
+    const auto mean = psi.defined() ? psi_sum / static_cast<double>(in_run.size()) : at::Tensor();
+    if (first) {
+      append(written, value, in_run, mean);
     } else {
-      append_sum(written, values_[static_cast<size_t>(written - 1)], value, layer, mean);
+      append_sum(written, values_[static_cast<size_t>(written - 1)], value, in_run, mean);
     }
-    if (in_run == run) {
+    if (std::ssize(in_run) == run) {
       complete.push_back(written);
-      in_run = 0;
+      in_run.clear();
     }
   };
   for (int64_t i = 0; i < L; ++i) {

@@ -3,86 +3,53 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "support/error.h"
+#include "models/config_reader.h"
 
 namespace oasis {
 namespace {
 
 using nlohmann::json;
 
-struct Reader {
-  const json& object;
-  const std::string& where;
+constexpr const char* kArchitectures[][2] = {
+    {"llama", "LlamaForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}, {"phi3", "Phi3ForCausalLM"}};
 
-  bool has(const char* key) const { return object.contains(key) && !object.at(key).is_null(); }
-
-  void integer(const char* key, int64_t& value, bool required) const {
-    if (!has(key)) {
-      if (required) throw bad_input("{}: '{}' is missing; add the integer", where, key);
-      return;
-    }
-    const auto& field = object.at(key);
-    if (!field.is_number_integer()) {
-      throw bad_input("{}: '{}' must be an integer, not {}", where, key, field.dump());
-    }
-    value = field.get<int64_t>();
+const char* architecture_of(const std::string& model_type, const std::string& where) {
+  for (const auto& [type, architecture] : kArchitectures) {
+    if (model_type == type) return architecture;
   }
+  throw bad_input("{}: model_type '{}' is not supported (known: llama, qwen3, phi3)", where,
+                  model_type);
+}
 
-  void number(const char* key, double& value) const {
-    if (!has(key)) return;
-    const auto& field = object.at(key);
-    if (!field.is_number()) {
-      throw bad_input("{}: '{}' must be a number, not {}", where, key, field.dump());
+void refuse_unsupported(const ConfigReader& read) {
+  const auto refuse_unless = [&](const char* key, const json& served, const char* what) {
+    if (read.has(key) && read.object.at(key) != served) {
+      throw bad_input("{}: {} {} is not supported; {}", read.where, key, read.object.at(key).dump(),
+                      what);
     }
-    value = field.get<double>();
-  }
-
-  void boolean(const char* key, bool& value) const {
-    if (!has(key)) return;
-    const auto& field = object.at(key);
-    if (!field.is_boolean()) {
-      throw bad_input("{}: '{}' must be true or false, not {}", where, key, field.dump());
-    }
-    value = field.get<bool>();
-  }
-
-  // Token ids may be lists (several end-of-text tokens); the first is kept.
-  void token(const char* key, int64_t& value) const {
-    if (!has(key)) return;
-    const auto& field = object.at(key);
-    const auto& first = field.is_array() && !field.empty() ? field.front() : field;
-    if (!first.is_number_integer()) {
-      throw bad_input("{}: '{}' must be a token id, not {}", where, key, field.dump());
-    }
-    value = first.get<int64_t>();
-  }
-};
-
-void refuse_unsupported(const json& object, const std::string& where) {
-  const auto set = [&](const char* key) {
-    return object.contains(key) && !object.at(key).is_null();
   };
-  if (set("rope_scaling")) {
-    const auto& scaling = object.at("rope_scaling");
-    const auto is_default = [&](const char* key) {
-      return scaling.is_object() && scaling.contains(key) && scaling.at(key) == "default";
-    };
-    if (!is_default("rope_type") && !is_default("type")) {
-      throw bad_input("{}: rope_scaling {} is not supported; only plain RoPE is", where,
-                      scaling.dump());
-    }
-  }
-  if (set("hidden_act") && object.at("hidden_act") != "silu") {
-    throw bad_input("{}: hidden_act {} is not supported; the MLP is SwiGLU ('silu')", where,
-                    object.at("hidden_act").dump());
-  }
-  if (set("use_sliding_window") && object.at("use_sliding_window") != false) {
-    throw bad_input("{}: use_sliding_window {} is not supported; attention is full and causal",
-                    where, object.at("use_sliding_window").dump());
-  }
-  if (set("partial_rotary_factor") && object.at("partial_rotary_factor") != 1.0) {
-    throw bad_input("{}: partial_rotary_factor {} is not supported", where,
-                    object.at("partial_rotary_factor").dump());
+  refuse_unless("hidden_act", "silu", "the MLP is SwiGLU ('silu')");
+  refuse_unless("use_sliding_window", false, "attention is full and causal");
+}
+
+// rope_scaling and partial_rotary_factor stand in config.json, or since transformers 5, with theta,
+// in its object rope_parameters.
+void read_rope(const json& object, ModelConfig& config, const std::string& where) {
+  const auto read_from = [&](const json& source, const std::string& place) {
+    const ConfigReader read{source, place};
+    read.number("rope_theta", config.rope_theta);
+    read.number("partial_rotary_factor", config.partial_rotary_factor);
+  };
+  const auto read_scaling = [&](const char* key) {
+    config.rope_scaling = parse_rope_scaling(object.at(key), object, config.max_position_embeddings,
+                                             fmt::format("{}: {}", where, key));
+  };
+  const ConfigReader read{object, where};
+  read_from(object, where);
+  if (read.has("rope_scaling")) read_scaling("rope_scaling");
+  if (read.has("rope_parameters")) {
+    read_scaling("rope_parameters");
+    read_from(object.at("rope_parameters"), where + ": rope_parameters");
   }
 }
 
@@ -90,36 +57,28 @@ void refuse_unsupported(const json& object, const std::string& where) {
 
 ModelConfig parse_model_config(const json& object, const std::string& where) {
   if (!object.is_object()) throw bad_input("{}: must be a JSON object", where);
-  const Reader read{object, where};
+  const ConfigReader read{object, where};
   ModelConfig config;
-  if (read.has("model_type")) {
-    if (!object.at("model_type").is_string()) {
-      throw bad_input("{}: 'model_type' must be a string, not {}", where,
-                      object.at("model_type").dump());
-    }
-    config.model_type = object.at("model_type").get<std::string>();
-  }
-  if (config.model_type != "llama" && config.model_type != "qwen3") {
-    throw bad_input("{}: model_type '{}' is not supported (known: llama, qwen3)", where,
-                    config.model_type);
-  }
+  read.text("model_type", config.model_type);
+  architecture_of(config.model_type, where);  // known
   config.qk_norm = config.model_type == "qwen3";
-  refuse_unsupported(object, where);
+  config.fused_projections = config.model_type == "phi3";
+  refuse_unsupported(read);
   read.integer("vocab_size", config.vocab_size, true);
   read.integer("hidden_size", config.hidden_size, true);
   read.integer("num_hidden_layers", config.num_hidden_layers, true);
   read.integer("num_attention_heads", config.num_attention_heads, true);
   config.num_key_value_heads = config.num_attention_heads;
-  read.integer("num_key_value_heads", config.num_key_value_heads, false);
+  read.integer("num_key_value_heads", config.num_key_value_heads);
   read.integer("intermediate_size", config.intermediate_size, true);
-  read.integer("max_position_embeddings", config.max_position_embeddings, false);
+  read.integer("max_position_embeddings", config.max_position_embeddings);
   read.number("rms_norm_eps", config.rms_norm_eps);
-  read.number("rope_theta", config.rope_theta);
-  if (read.has("rope_parameters") && object.at("rope_parameters").is_object()) {
-    // transformers 5 moved theta into this object
-    const auto& rope = object.at("rope_parameters");
-    refuse_unsupported(json{{"rope_scaling", rope}}, where + ": rope_parameters");
-    Reader{rope, where}.number("rope_theta", config.rope_theta);
+  read_rope(object, config, where);
+  if (config.model_type == "phi3") {
+    read.integer("sliding_window", config.sliding_window);
+  } else if (config.partial_rotary_factor != 1.0) {
+    throw bad_input("{}: partial_rotary_factor = {} is supported for model_type 'phi3' only", where,
+                    config.partial_rotary_factor);
   }
   read.boolean("tie_word_embeddings", config.tie_word_embeddings);
   read.boolean("attention_bias", config.attention_bias);
@@ -127,7 +86,7 @@ ModelConfig parse_model_config(const json& object, const std::string& where) {
   read.token("bos_token_id", config.bos_token_id);
   read.token("eos_token_id", config.eos_token_id);
   if (read.has("head_dim")) {
-    read.integer("head_dim", config.head_dim, false);
+    read.integer("head_dim", config.head_dim);
   } else if (config.num_attention_heads > 0) {
     if (config.hidden_size % config.num_attention_heads != 0) {
       throw bad_input(
@@ -138,6 +97,10 @@ ModelConfig parse_model_config(const json& object, const std::string& where) {
     config.head_dim = config.hidden_size / config.num_attention_heads;
   }
   return config;
+}
+
+int64_t ModelConfig::rotary_dim() const {
+  return static_cast<int64_t>(static_cast<double>(head_dim) * partial_rotary_factor);
 }
 
 void ModelConfig::validate(const std::string& where) const {
@@ -158,8 +121,18 @@ void ModelConfig::validate(const std::string& where) const {
     throw bad_input("{}: num_key_value_heads = {} does not divide num_attention_heads = {}", where,
                     num_key_value_heads, num_attention_heads);
   }
-  if (head_dim % 2 != 0) {
-    throw bad_input("{}: head_dim = {} must be even for rotary embeddings", where, head_dim);
+  if (!(partial_rotary_factor > 0 && partial_rotary_factor <= 1)) {
+    throw bad_input("{}: partial_rotary_factor = {} must lie in (0, 1]", where,
+                    partial_rotary_factor);
+  }
+  if (const int64_t rotated = rotary_dim(); rotated < 2 || rotated % 2 != 0) {
+    throw bad_input(
+        "{}: rotary embeddings turn {} dimensions (head_dim = {}, partial_rotary_factor = {}); the "
+        "number must be even and positive",
+        where, rotated, head_dim, partial_rotary_factor);
+  }
+  if (sliding_window < 0) {
+    throw bad_input("{}: sliding_window = {} must not be negative", where, sliding_window);
   }
   if (!(rms_norm_eps > 0) || !std::isfinite(rms_norm_eps)) {
     throw bad_input("{}: rms_norm_eps = {} must be positive", where, rms_norm_eps);
@@ -167,6 +140,7 @@ void ModelConfig::validate(const std::string& where) const {
   if (!(rope_theta > 0) || !std::isfinite(rope_theta)) {
     throw bad_input("{}: rope_theta = {} must be positive", where, rope_theta);
   }
+  rope_scaling.validate(rotary_dim(), where + ": rope_scaling");
   if (method.gate && hidden_size % num_attention_heads != 0) {
     throw bad_input(
         "{}: the head gate needs hidden_size = {} divisible by num_attention_heads = {}", where,
@@ -191,7 +165,7 @@ void ModelConfig::validate(const std::string& where) const {
 
 json model_config_json(const ModelConfig& config) {
   json object = {
-      {"architectures", {config.model_type == "qwen3" ? "Qwen3ForCausalLM" : "LlamaForCausalLM"}},
+      {"architectures", {architecture_of(config.model_type, "config")}},
       {"model_type", config.model_type},
       {"vocab_size", config.vocab_size},
       {"hidden_size", config.hidden_size},
@@ -209,6 +183,12 @@ json model_config_json(const ModelConfig& config) {
       {"hidden_act", "silu"},
       {"torch_dtype", "float32"},
   };
+  add_rope_scaling(config.rope_scaling, config.max_position_embeddings, object);
+  if (config.model_type == "phi3") {
+    object["partial_rotary_factor"] = config.partial_rotary_factor;
+    if (config.sliding_window > 0) object["sliding_window"] = config.sliding_window;
+    object["pad_token_id"] = nullptr;  // transformers' default may lie outside the vocabulary
+  }
   if (config.bos_token_id >= 0) object["bos_token_id"] = config.bos_token_id;
   if (config.eos_token_id >= 0) object["eos_token_id"] = config.eos_token_id;
   return object;

@@ -6,11 +6,12 @@
 #include <string>
 
 #include "models/method_spec.h"
+#include "models/rope_scaling.h"
 
 namespace oasis {
 
 struct ModelConfig {
-  std::string model_type = "llama";  // "llama" or "qwen3" (QK norm)
+  std::string model_type = "llama";  // "llama", "qwen3" (QK norm) or "phi3" (fused projections)
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;          // D
   int64_t num_hidden_layers = 0;    // L
@@ -21,13 +22,20 @@ struct ModelConfig {
   int64_t max_position_embeddings = 2048;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
+  double partial_rotary_factor = 1.0;  // share of d that RoPE turns, below 1 in Phi-3 only
+  RopeScaling rope_scaling;
+  int64_t sliding_window = 0;  // Phi-3: the longest sequence that attention sees whole; 0: any
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // on q, k, v and o
   bool mlp_bias = false;        // on gate, up and down
   bool qk_norm = false;         // RMSNorm per head on q and k before RoPE
-  int64_t bos_token_id = -1;    // −1: none
+  // Checkpoints store q, k, v stacked as qkv_proj, and gate, up as gate_up_proj.
+  bool fused_projections = false;
+  int64_t bos_token_id = -1;  // −1: none
   int64_t eos_token_id = -1;
   MethodSpec method;
+
+  int64_t rotary_dim() const;  // how many dimensions of a head RoPE turns, the first ones
 
   // Throws Error (bad input) naming the field: ranges, heads that do not divide, contradictions
   // between method and routing, a block count that does not divide 2L. `where` opens the message.
@@ -35,8 +43,8 @@ struct ModelConfig {
 };
 
 // Reads the Hugging Face keys (not the object "oasis"; see baselines/method_config.h). `where`
-// opens the messages. Settings of other architectures that would change the function
-// (rope_scaling, other activations, sliding windows) are refused.
+// opens the messages. Settings of other architectures that would change the function (other
+// kinds of rope_scaling, other activations, sliding windows) are refused.
 ModelConfig parse_model_config(const nlohmann::json& json, const std::string& where);
 
 // The Hugging Face keys; the object "oasis" is added by baselines/method_config.h.

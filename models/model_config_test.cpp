@@ -85,8 +85,47 @@ TEST(ModelConfigTest, ThetaOfTransformers5) {
                    "not supported"));
 }
 
+TEST(ModelConfigTest, Phi3HasFusedProjectionsAndPartialRotation) {
+  auto object = llama();
+  object["model_type"] = "phi3";
+  object["partial_rotary_factor"] = 0.75;
+  object["sliding_window"] = 2047;
+  object["num_attention_heads"] = 3;
+  object["num_key_value_heads"] = 1;
+  const auto config = parse_model_config(object, "config.json");
+  config.validate("config.json");
+  EXPECT_TRUE(config.fused_projections);
+  EXPECT_FALSE(config.qk_norm);
+  EXPECT_EQ(config.head_dim, 16);
+  EXPECT_EQ(config.rotary_dim(), 12);
+  EXPECT_EQ(config.sliding_window, 2047);
+  const auto written = model_config_json(config);
+  EXPECT_EQ(written.at("architectures"), json({"Phi3ForCausalLM"}));
+  EXPECT_EQ(written.at("partial_rotary_factor"), 0.75);
+  EXPECT_EQ(written.at("sliding_window"), 2047);
+  EXPECT_TRUE(written.at("pad_token_id").is_null());
+
+  // since transformers 5
+  object.erase("partial_rotary_factor");
+  object["rope_parameters"] = {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}};
+  EXPECT_EQ(parse_model_config(object, "config.json").rotary_dim(), 8);
+
+  object.erase("rope_parameters");
+  const auto refused = [&](const char* key, const json& value) {
+    auto changed = object;
+    changed[key] = value;
+    return refusal([&] { parse_model_config(changed, "config.json").validate("config.json"); });
+  };
+  EXPECT_TRUE(says(refused("partial_rotary_factor", 0.7), "turn 11 dimensions", "must be even"));
+  EXPECT_TRUE(says(refused("partial_rotary_factor", 0.01), "turn 0 dimensions"));
+  EXPECT_TRUE(says(refused("partial_rotary_factor", 0.0), "partial_rotary_factor = 0"));
+  EXPECT_TRUE(says(refused("partial_rotary_factor", 1.5), "partial_rotary_factor = 1.5"));
+  EXPECT_TRUE(says(refused("sliding_window", -1), "sliding_window = -1"));
+  EXPECT_EQ(refused("sliding_window", nullptr), "no error");
+}
+
 TEST(ModelConfigTest, RoundTrip) {
-  for (const char* type : {"llama", "qwen3"}) {
+  for (const char* type : {"llama", "qwen3", "phi3"}) {
     auto object = llama();
     object["model_type"] = type;
     object["mlp_bias"] = true;
@@ -147,10 +186,8 @@ TEST(ModelConfigTest, ValuesOutOfRange) {
 }
 
 TEST(ModelConfigTest, OtherArchitecturesAreRefused) {
-  EXPECT_TRUE(says(refusal_of("model_type", "phi3"), "'phi3' is not supported"));
-  EXPECT_TRUE(
-      says(refusal_of("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}}), "rope_scaling"));
-  EXPECT_TRUE(says(refusal_of("rope_scaling", {{"type", "linear"}}), "rope_scaling"));
+  EXPECT_TRUE(says(refusal_of("model_type", "mistral"), "'mistral' is not supported", "phi3"));
+  EXPECT_TRUE(says(refusal_of("rope_scaling", {{"type", "linear"}}), "rope_scaling", "'linear'"));
   EXPECT_TRUE(says(refusal_of("rope_scaling", 2.0), "rope_scaling"));
   EXPECT_TRUE(says(refusal_of("rope_scaling", {{"rope_type", 3}}), "rope_scaling"));
   EXPECT_EQ(refusal_of("rope_scaling", {{"rope_type", "default"}}), "no error");
@@ -158,7 +195,7 @@ TEST(ModelConfigTest, OtherArchitecturesAreRefused) {
   EXPECT_TRUE(says(refusal_of("use_sliding_window", true), "use_sliding_window"));
   EXPECT_TRUE(says(refusal_of("use_sliding_window", "yes"), "use_sliding_window"));
   EXPECT_EQ(refusal_of("use_sliding_window", false), "no error");
-  EXPECT_TRUE(says(refusal_of("partial_rotary_factor", 0.5), "partial_rotary_factor"));
+  EXPECT_TRUE(says(refusal_of("partial_rotary_factor", 0.5), "partial_rotary_factor", "'phi3'"));
   EXPECT_TRUE(says(refusal_of("partial_rotary_factor", "half"), "partial_rotary_factor"));
 }
 

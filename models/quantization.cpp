@@ -102,9 +102,8 @@ class QuantizedModel::Quantizer : public ForwardObserver {
     if (owner_.recorder_ != nullptr) owner_.recorder_->branch_null(layer, psi);
   }
   void depth_weights(const std::string& router, const at::Tensor& weights,
-                     const std::vector<int64_t>& source_layers) override {
-    if (owner_.recorder_ != nullptr)
-      owner_.recorder_->depth_weights(router, weights, source_layers);
+                     const std::vector<SourceLayers>& sources) override {
+    if (owner_.recorder_ != nullptr) owner_.recorder_->depth_weights(router, weights, sources);
   }
 
  private:

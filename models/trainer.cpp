@@ -3,17 +3,23 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/clamp_min.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/hypot.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "models/safetensors.h"
 #include "support/error.h"
@@ -28,7 +34,7 @@ bool is_router(const std::string& name) {
          name.find(".final_res.") != std::string::npos;
 }
 
-// Matrix products in bfloat16 while it lives.
+// Matrix products in bfloat16 while it lives, and with them the residual stream (ForwardPass::run).
 class Autocast {
  public:
   explicit Autocast(bool enabled) : enabled_(enabled) {
@@ -48,16 +54,8 @@ class Autocast {
   bool enabled_;
 };
 
-double total_norm(const std::vector<at::Tensor>& gradients) {
-  if (gradients.empty()) return 0.0;
-  return at::stack(at::_foreach_norm(gradients, 2)).norm().item<double>();
-}
-
-// Scales the gradients so that their norm is at most `limit`; returns the norm before.
-double clip(const std::vector<at::Tensor>& gradients, double limit) {
-  const double norm = total_norm(gradients);
-  if (limit > 0 && norm > limit) at::_foreach_mul_(gradients, limit / (norm + 1e-6));
-  return norm;
+at::Tensor total_norm(const std::vector<at::Tensor>& gradients, const at::Tensor& none) {
+  return gradients.empty() ? none : at::stack(at::_foreach_norm(gradients, 2)).norm();
 }
 
 }  // namespace
@@ -78,85 +76,132 @@ bool StepReport::is_finite() const {
 }
 
 Trainer::Trainer(Decoder& model, const TrainingOptions& options)
-    : model_(model), options_(options), groups_(2) {
+    : model_(model), options_(options) {
   model_.set_requires_grad(true);
-  groups_[0].weight_decay = options_.weight_decay;
+  model_.set_recompute(options_.recompute);
+  const auto device = model_.embed_tokens().device();
+  const auto scalar = at::TensorOptions(at::kFloat).device(device);
+  // Weights and biases of the body, then of the routers when those are clipped by themselves.
+  groups_.resize(options_.router_clip ? 4 : 2);
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    groups_[i].weight_decay = i % 2 == 0 ? options_.weight_decay : 0.0;
+    groups_[i].norm = i / 2;
+    groups_[i].clip = i < 2 ? options_.gradient_clip : options_.router_clip.value_or(0.0);
+  }
   for (const auto& [name, parameter] : model_.parameters()) {
-    auto& group = groups_[name.find("bias") == std::string::npos ? 0 : 1];
+    const size_t of_routers = options_.router_clip && is_router(name) ? 2 : 0;
+    auto& group = groups_[of_routers + (name.find("bias") == std::string::npos ? 0 : 1)];
     group.parameters.push_back(parameter);
     group.exp_avg.push_back(at::zeros_like(parameter).detach());
     group.exp_avg_sq.push_back(at::zeros_like(parameter).detach());
-    group.steps.push_back(at::zeros({}, at::TensorOptions(at::kFloat).device(parameter.device())));
+    group.steps.push_back(at::zeros({}, scalar));
     moments_.push_back(group.exp_avg.back());
     moments_.push_back(group.exp_avg_sq.back());
   }
+  // The optimizer reads it on the GPU as float32, on the CPU in double precision.
+  learning_rate_ = at::zeros({}, scalar.dtype(device.is_cuda() ? at::kFloat : at::kDouble));
+  outcome_ = at::zeros({2}, scalar.dtype(at::kDouble));
 }
 
-double Trainer::accumulate_gradients(const at::Tensor& tokens) {
-  const int64_t sequences = tokens.size(0);
-  const int64_t micro =
-      options_.micro_batch > 0 ? std::min(options_.micro_batch, sequences) : sequences;
-  const auto device = model_.embed_tokens().device();
-  double loss = 0.0;
-  for (int64_t begin = 0; begin < sequences; begin += micro) {
-    const int64_t count = std::min(micro, sequences - begin);
-    const auto part = tokens.narrow(0, begin, count).to(device);
+void Trainer::prepare(at::IntArrayRef shape) {
+  if (tokens_.defined() && tokens_.sizes() == shape) return;
+  const auto device = learning_rate_.device();
+  tokens_ = at::empty(shape, at::TensorOptions(at::kLong).device(device));
+  micro_batch_ = shape[0];
+  if (options_.micro_batch > 0) micro_batch_ = std::min(options_.micro_batch, micro_batch_);
+  const bool recorded = device.is_cuda() && options_.cuda_graph && make_step_graph != nullptr;
+  graph_ = recorded ? make_step_graph() : nullptr;
+}
+
+void Trainer::accumulate_gradients() {
+  const int64_t sequences = tokens_.size(0);
+  for (int64_t begin = 0; begin < sequences; begin += micro_batch_) {
+    const int64_t count = std::min(micro_batch_, sequences - begin);
     const double share = static_cast<double>(count) / static_cast<double>(sequences);
     at::Tensor mean;
     {
       const Autocast autocast(options_.autocast_bf16);
-      mean = model_.loss(part).first;
+      mean = model_.loss(tokens_.narrow(0, begin, count)).first;
     }
     const auto weighted = share == 1.0 ? mean : mean * share;
     weighted.backward();
-    loss += weighted.item<double>();
+    outcome_.select(0, 0).add_(weighted.detach());
   }
-  return loss;
 }
 
-double Trainer::clip_gradients() {
-  std::vector<at::Tensor> body, routers;
-  for (const auto& [name, parameter] : model_.parameters()) {
-    const auto& gradient = parameter.grad();
-    if (!gradient.defined()) continue;
-    (options_.router_clip && is_router(name) ? routers : body).push_back(gradient);
-  }
-  const double body_norm = clip(body, options_.gradient_clip);
-  const double router_norm = clip(routers, options_.router_clip.value_or(0.0));
-  return std::hypot(body_norm, router_norm);
-}
-
-void Trainer::update(double learning_rate) {
-  for (auto& group : groups_) {
-    std::vector<at::Tensor> parameters, gradients, exp_avg, exp_avg_sq, steps;
-    for (size_t i = 0; i < group.parameters.size(); ++i) {
-      auto& gradient = group.parameters[i].mutable_grad();
+void Trainer::clip_and_update() {
+  std::vector<std::vector<at::Tensor>> gradients(groups_.size());
+  std::array<std::vector<at::Tensor>, 2> clipped;  // by norm
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    for (const auto& parameter : groups_[i].parameters) {
       // A weight without influence (β where no null exists) has no gradient; decay still applies.
-      if (!gradient.defined()) gradient = at::zeros_like(group.parameters[i]);
-      group.steps[i].add_(1);
-      gradients.push_back(gradient);
+      if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
+      gradients[i].push_back(parameter.grad());
+      clipped[groups_[i].norm].push_back(parameter.grad());
     }
-    if (gradients.empty()) continue;
-    at::_fused_adamw_(group.parameters, gradients, group.exp_avg, group.exp_avg_sq, {}, group.steps,
-                      learning_rate, options_.beta1, options_.beta2, group.weight_decay,
-                      options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  }
+  const auto zero = at::zeros({}, outcome_.options().dtype(at::kFloat));
+  const std::array norms = {total_norm(clipped[0], zero), total_norm(clipped[1], zero)};
+  outcome_.select(0, 1).copy_(at::hypot(norms[0], norms[1]));
+  const auto failed = at::isfinite(outcome_).all().logical_not().to(at::kFloat);
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    auto& group = groups_[i];
+    if (gradients[i].empty()) continue;
+    // The optimizer divides by the scale as it reads a gradient (in float32 alone), and leaves all
+    // as it is where the step failed.
+    std::optional<at::Tensor> scale;
+    if (group.clip > 0) {
+      scale = at::clamp_min((norms[group.norm] + 1e-6) / group.clip, 1.0);
+      if (scale->scalar_type() != at::kFloat) {
+        at::_foreach_mul_(gradients[i], scale->reciprocal());
+        scale = std::nullopt;
+      }
+    }
+    at::_foreach_add_(group.steps, 1 - failed);
+    at::_fused_adamw_(group.parameters, gradients[i], group.exp_avg, group.exp_avg_sq, {},
+                      group.steps, learning_rate_, options_.beta1, options_.beta2,
+                      group.weight_decay, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false,
+                      scale, failed);
   }
 }
 
-StepReport Trainer::step(const at::Tensor& tokens) {
+void Trainer::run_step() {
   for (const auto& [name, parameter] : model_.parameters()) {
     parameter.mutable_grad() = at::Tensor();
   }
-  StepReport report;
-  report.loss = accumulate_gradients(tokens);
-  report.tokens = tokens.numel();
-  report.learning_rate = learning_rate_at(options_, step_);
+  outcome_.zero_();
+  accumulate_gradients();
   const at::NoGradGuard no_grad;
-  report.gradient_norm = clip_gradients();
+  clip_and_update();
+}
+
+bool Trainer::halve_micro_batch() {
+  if (micro_batch_ <= 1) return false;
+  micro_batch_ = (micro_batch_ + 1) / 2;
+  return true;
+}
+
+StepReport Trainer::step(const at::Tensor& tokens) {
+  prepare(tokens.sizes());
+  StepReport report;
+  report.learning_rate = learning_rate_at(options_, step_);
+  tokens_.copy_(tokens);
+  learning_rate_.fill_(report.learning_rate);
+  for (bool done = false; !done;) {
+    try {
+      graph_ ? graph_->run([this] { run_step(); }) : run_step();
+      done = true;
+    } catch (const c10::OutOfMemoryError&) {
+      if (!halve_micro_batch()) throw;
+    }
+  }
+  const auto outcome = outcome_.cpu();
+  report.loss = outcome[0].item<double>();
+  report.gradient_norm = outcome[1].item<double>();
+  report.tokens = tokens.numel();
+  report.micro_batch = micro_batch_;
   report.step = step_ + 1;
-  if (!report.is_finite()) return report;
-  update(report.learning_rate);
-  ++step_;
+  if (report.is_finite()) ++step_;
   return report;
 }
 

@@ -4,9 +4,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/step_graph.h"
 #include "models/decoder.h"
 #include "models/training_options.h"
 
@@ -18,6 +20,7 @@ struct StepReport {
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  // before clipping, of all parameters
   int64_t tokens = 0;          // tokens fed in this step
+  int64_t micro_batch = 0;  // sequences at a time: halved while the GPU's memory does not suffice
 
   bool is_finite() const;
 };
@@ -27,8 +30,9 @@ class Trainer {
   // Trains `model` in place; its parameters are moved to require gradients.
   Trainer(Decoder& model, const TrainingOptions& options);
 
-  // One update from int64 tokens [sequences, T] on any device. A report that is not finite means
-  // that the parameters were left as they were.
+  // One update from int64 tokens [sequences, T] on any device (of one
+  // shape as a rule: another one is set up anew). A report that is not finite means that the
+  // parameters were left as they were. The host waits for the device once, at the end.
   StepReport step(const at::Tensor& tokens);
 
   int64_t steps_done() const { return step_; }
@@ -41,21 +45,31 @@ class Trainer {
   void load(const std::filesystem::path& file, const std::string& identity);
 
  private:
-  double accumulate_gradients(const at::Tensor& tokens);
-  double clip_gradients();
-  void update(double learning_rate);
-
-  struct Group {  // parameters that share a weight decay
+  struct Group {  // parameters that share a weight decay and a gradient clip
     std::vector<at::Tensor> parameters, exp_avg, exp_avg_sq, steps;
     double weight_decay = 0.0;
+    double clip = 0.0;  // 0: none
+    size_t norm = 0;    // which of the clipped norms it belongs to
   };
+
+  void prepare(at::IntArrayRef shape);
+  void run_step();  // on the device alone, from tokens_ and learning_rate_ to outcome_
+  void accumulate_gradients();
+  void clip_and_update();
+  bool halve_micro_batch();
 
   Decoder& model_;
   TrainingOptions options_;
   std::vector<Group> groups_;
   std::vector<at::Tensor> moments_;  // for saving: exp_avg, exp_avg_sq per parameter, in order
   int64_t step_ = 0;
-  double gradient_norm_ = 0.0;
+  int64_t micro_batch_ = 0;
+
+  // What a step reads and writes on the device, in one place for every step.
+  at::Tensor tokens_;         // int64 [sequences, T]
+  at::Tensor learning_rate_;  // float32 []
+  at::Tensor outcome_;        // float64 [2]: loss, gradient norm
+  std::unique_ptr<StepGraph> graph_;
 };
 
 }  // namespace oasis

@@ -127,6 +127,34 @@ TEST(TrainerTest, AccumulatedGradientsGiveTheUpdateOfTheWholeBatch) {
   }
 }
 
+TEST(TrainerTest, RecomputedActivationsGiveTheSameUpdate) {
+  const auto tokens = some_tokens(3, 9);
+  for (const auto routing : {Routing::kNone, Routing::kProjected, Routing::kPseudoQuery}) {
+    auto config = full_config();
+    if (routing == Routing::kNone) {
+      config.method = MethodSpec{};
+    } else {
+      config.method.routing = routing;
+    }
+    auto kept = small_model(config), recomputed = small_model(config);
+    auto options = short_run();
+    Trainer reference(kept, options);
+    options.recompute = true;
+    Trainer trainer(recomputed, options);
+    for (int step = 0; step < 2; ++step) {
+      const auto expected = reference.step(tokens), found = trainer.step(tokens);
+      EXPECT_EQ(found.loss, expected.loss);
+      EXPECT_NEAR(found.gradient_norm, expected.gradient_norm, 1e-12 * expected.gradient_norm);
+    }
+    for (size_t i = 0; i < kept.parameters().size(); ++i) {
+      EXPECT_LE(relative_error(recomputed.parameters()[i].second.detach(),
+                               kept.parameters()[i].second.detach()),
+                1e-9)
+          << kept.parameters()[i].first;
+    }
+  }
+}
+
 TEST(TrainerTest, SavedAndLoadedContinuesBitForBit) {
   const TemporaryFolder folder;
   const auto file = folder / "training.safetensors";

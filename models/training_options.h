@@ -16,7 +16,9 @@ struct TrainingOptions {
   double gradient_clip = 1.0;         // global norm; 0: none
   std::optional<double> router_clip;  // routers' own norm, kept out of the global one
   int64_t micro_batch = 0;            // sequences at a time; 0: the whole batch
-  bool autocast_bf16 = false;         // matrix products in bfloat16 (CUDA)
+  bool autocast_bf16 = false;         // matrix products and residual stream in bfloat16 (CUDA)
+  bool cuda_graph = true;             // the whole step as one CUDA graph, where there is a GPU
+  bool recompute = false;             // sublayers again in the backward pass, not kept
 };
 
 // The learning rate of step s (0-based): warm-up lr·(s+1)/warmup, then lr·(steps−s)/(steps−warmup).

@@ -2,18 +2,11 @@
 
 #include <sqlite3.h>
 
-#include <cerrno>
 #include <cstring>
-#include <string_view>
 
 #include "support/error.h"
 
 namespace oasis {
-namespace {
-
-constexpr std::string_view kDiskFull = "the disk is full";
-
-}  // namespace
 
 int sqlite_system_errno(SQLite::Database& database) {
   return ::sqlite3_system_errno(database.getHandle());
@@ -23,14 +16,8 @@ void rethrow_sqlite(const std::filesystem::path& path, const SQLite::Exception& 
                     int system_errno) {
   const std::string file = path.string();
   const int code = error.getErrorCode();
-  const bool disk_full =
-      code == SQLITE_FULL ||
-      (code == SQLITE_IOERR && (system_errno == ENOSPC || system_errno == EDQUOT));
-  if (disk_full) {
-    throw bad_input(
-        "{}: {}; what was stored before is intact. Free some space and run the same command again "
-        "to continue",
-        file, kDiskFull);
+  if (code == SQLITE_FULL || (code == SQLITE_IOERR && says_disk_full(system_errno))) {
+    throw disk_full(file, "what was stored before is intact");
   }
   switch (code) {
     case SQLITE_BUSY:
@@ -57,10 +44,6 @@ void rethrow_sqlite(const std::filesystem::path& path, const SQLite::Exception& 
     default:
       throw failed("{}: SQLite reports: {} ({})", file, error.what(), error.getErrorStr());
   }
-}
-
-bool says_disk_full(const Error& error) {
-  return std::string_view(error.what()).find(kDiskFull) != std::string_view::npos;
 }
 
 }  // namespace oasis

@@ -12,8 +12,7 @@
 namespace oasis {
 
 // Throws the Error that `error` means for the database at `path`: bad input when the file is not
-// usable as it is (locked, read-only, damaged, not a database) or the disk is full, failed
-// otherwise.
+// usable as it is (locked, read-only, damaged, not a database), disk full, failed otherwise.
 [[noreturn]] void rethrow_sqlite(const std::filesystem::path& path, const SQLite::Exception& error,
                                  int system_errno = 0);
 
@@ -28,8 +27,5 @@ auto guarded(const std::filesystem::path& path, SQLite::Database& database, Work
     rethrow_sqlite(path, error, sqlite_system_errno(database));
   }
 }
-
-// Whether an Error of rethrow_sqlite says that the disk is full.
-bool says_disk_full(const Error& error);
 
 }  // namespace oasis

@@ -75,7 +75,7 @@ std::unique_ptr<SQLite::Database> open_for_writing(const fs::path& path,
   } catch (const Error& error) {
     database.reset();
     // Of a file that a full disk left empty nothing stays. Locked, it is another process's.
-    if (!existed && says_disk_full(error) && fs::exists(path, ignored) &&
+    if (!existed && error.kind() == Error::Kind::kDiskFull && fs::exists(path, ignored) &&
         fs::file_size(path, ignored) == 0) {
       fs::remove(path, ignored);
     }

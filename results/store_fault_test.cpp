@@ -205,9 +205,8 @@ TEST(StoreFault, FullDiskKeepsWhatWasStored) {
         store.add_curve_points(stage.id, points);
         step += 500;
       } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), Error::Kind::kDiskFull) << error.what();
         EXPECT_EQ(error.exit_status(), 2);
-        EXPECT_NE(std::string(error.what()).find("disk is full"), std::string::npos)
-            << error.what();
         full = true;
       }
     }
@@ -226,7 +225,7 @@ TEST(StoreFault, DiskTooFullToBegin) {
   TemporaryFolder folder;
   SmallDisk disk(folder / "disk", "size=16k");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs is not permitted here";
-  expect_error(Error::Kind::kBadInput, {"r.db", "disk is full"},
+  expect_error(Error::Kind::kDiskFull, {"r.db", "disk is full"},
                [&] { Store::open(folder / "disk/r.db", Store::Mode::kCreate); });
   EXPECT_TRUE(fs::is_empty(folder / "disk"));
 }

@@ -2,7 +2,6 @@
 
 #include <SQLiteCpp/Database.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 
 #include <cmath>
 #include <limits>
@@ -235,25 +234,7 @@ TEST(Store, ProcessesThatMakeTheDatabaseAtOnceAllFindIt) {
   TemporaryFolder folder;
   for (int round = 0; round < 40; ++round) {
     const auto path = folder / (std::to_string(round) + ".db");
-    std::vector<pid_t> children;
-    for (int child = 0; child < 6; ++child) {
-      const pid_t pid = ::fork();
-      if (pid == 0) {
-        try {
-          Store::open(path, Store::Mode::kCreate);
-        } catch (const std::exception& error) {
-          std::fprintf(stderr, "process %d: %s\n", child, error.what());
-          ::_exit(1);
-        }
-        ::_exit(0);
-      }
-      children.push_back(pid);
-    }
-    for (const pid_t pid : children) {
-      int status = 0;
-      ::waitpid(pid, &status, 0);
-      EXPECT_EQ(status, 0);
-    }
+    at_once(6, [&](int) { Store::open(path, Store::Mode::kCreate); });
   }
 }
 
@@ -262,39 +243,23 @@ TEST(Store, EightProcessesLoseNothing) {
   constexpr int kStages = 12;
   TemporaryFolder folder;
   const auto path = folder / "r.db";
-  std::vector<pid_t> children;
-  for (int child = 0; child < kProcesses; ++child) {
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-      try {  // each makes the database or finds it made
-        auto store = Store::open(path, Store::Mode::kCreate);
-        const auto run = store.begin_run({.machine = std::to_string(child)});
-        const auto suite = store.add_suite("shared", "{}");
-        const auto cell = store.add_cell(sample_cell(suite, "oasis", child));
-        for (int index = 0; index < kStages; ++index) {
-          const std::string key = std::to_string(child) + "-" + std::to_string(index);
-          const auto stage = store.plan_stage(cell, sample_stage(key, "pretrain"));
-          if (!store.begin_stage(stage.id, run, "cpu", "float32")) ::_exit(2);
-          for (int step = 1; step <= 5; ++step) {
-            store.add_curve_points(stage.id, {{step, step, 1, 1, 1, 1}});
-          }
-          store.finish_stage(stage.id,
-                             {.metrics = {{.name = "loss", .value = 1, .unit = "1", .n = 1}}});
-        }
-        store.end_run(run);
-      } catch (const std::exception& error) {
-        std::fprintf(stderr, "process %d: %s\n", child, error.what());
-        ::_exit(1);
+  at_once(kProcesses, [&](int child) {  // each makes the database or finds it made
+    auto store = Store::open(path, Store::Mode::kCreate);
+    const auto run = store.begin_run({.machine = std::to_string(child)});
+    const auto suite = store.add_suite("shared", "{}");
+    const auto cell = store.add_cell(sample_cell(suite, "oasis", child));
+    for (int index = 0; index < kStages; ++index) {
+      const std::string key = std::to_string(child) + "-" + std::to_string(index);
+      const auto stage = store.plan_stage(cell, sample_stage(key, "pretrain"));
+      ASSERT_TRUE(store.begin_stage(stage.id, run, "cpu", "float32"));
+      for (int step = 1; step <= 5; ++step) {
+        store.add_curve_points(stage.id, {{step, step, 1, 1, 1, 1}});
       }
-      ::_exit(0);
+      store.finish_stage(stage.id,
+                         {.metrics = {{.name = "loss", .value = 1, .unit = "1", .n = 1}}});
     }
-    children.push_back(pid);
-  }
-  for (const pid_t pid : children) {
-    int status = 0;
-    ::waitpid(pid, &status, 0);
-    EXPECT_EQ(status, 0);
-  }
+    store.end_run(run);
+  });
   auto store = Store::open(path, Store::Mode::kCreate);
   EXPECT_EQ(count(store, "runs WHERE ended IS NOT NULL"), kProcesses);
   EXPECT_EQ(count(store, "suites"), 1);
@@ -316,22 +281,20 @@ TEST(Store, OneStageIsTakenByOneLivingProcess) {
   }
   int ready[2];
   ASSERT_EQ(::pipe(ready), 0);
-  const pid_t worker = ::fork();
-  if (worker == 0) {
+  ChildProcess worker([&] {
     auto store = Store::open(path, Store::Mode::kCreate);
     const char byte =
         store.begin_stage(stage_id, store.begin_run({}), "cpu", "float32") ? 'y' : 'n';
-    if (::write(ready[1], &byte, 1) != 1) ::_exit(1);
+    ASSERT_EQ(::write(ready[1], &byte, 1), 1);
     for (;;) ::pause();
-  }
+  });
   char answer = 0;
   ASSERT_EQ(::read(ready[0], &answer, 1), 1);
   EXPECT_EQ(answer, 'y');
   auto store = Store::open(path, Store::Mode::kCreate);
   const auto run = store.begin_run({});
   EXPECT_FALSE(store.begin_stage(stage_id, run, "cpu", "float32"));
-  ::kill(worker, SIGKILL);
-  ::waitpid(worker, nullptr, 0);
+  worker.kill();
   EXPECT_TRUE(store.begin_stage(stage_id, run, "cpu", "float32"));  // its owner is gone
   store.finish_stage(stage_id, {});
 }
@@ -347,8 +310,7 @@ TEST(Store, KilledInTheMiddleOfAWriteLeavesWholeTransactions) {
     stage_id = store.plan_stage(cell, sample_stage("k", "pretrain")).id;
   }
   for (int round = 0; round < 10; ++round) {
-    const pid_t worker = ::fork();
-    if (worker == 0) {
+    ChildProcess worker([&] {
       auto store = Store::open(path, Store::Mode::kCreate);
       auto step = static_cast<std::int64_t>(store.curve(stage_id).size());
       for (;;) {
@@ -356,10 +318,9 @@ TEST(Store, KilledInTheMiddleOfAWriteLeavesWholeTransactions) {
         for (int i = 0; i < kPointsEach; ++i) points.push_back({++step, step, 1, 1, 1, 1});
         store.add_curve_points(stage_id, points);
       }
-    }
+    });
     std::this_thread::sleep_for(std::chrono::milliseconds(20 + 7 * round));
-    ::kill(worker, SIGKILL);
-    ::waitpid(worker, nullptr, 0);
+    worker.kill();
     auto store = Store::open(path, Store::Mode::kCreate);
     const auto points = store.curve(stage_id);
     EXPECT_EQ(points.size() % kPointsEach, 0U);

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "results/bound_statement.h"
 #include "results/sqlite_error.h"
 #include "support/error.h"
 #include "support/text.h"
@@ -22,31 +21,35 @@ std::optional<std::int64_t> optional_integer(BoundStatement& query, int column) 
 
 // Every figure query gives the same columns, in the order of this reader.
 TableFigures read_figures(const Store& store, std::int64_t suite_id, const char* sql) {
-  return guarded(store.path(), store.database(), [&] {
-    BoundStatement query(store.database(), sql);
-    query.bind_all(suite_id);
-    TableFigures figures;
-    while (query.step()) {
-      FigureKey key{query.text(0), query.text(1), query.text(2),
-                    query.text(3), query.text(4), query.text(5)};
-      figures[key] = {.mean = query.real(6),
-                      .deviation = optional_real(query, 7),
-                      .seeds = query.integer(8),
-                      .n = query.integer(9),
-                      .has_value = !query.is_null(6),
-                      .best = query.integer(10) != 0,
-                      .unit = query.text(11),
-                      .reason = query.text(12),
-                      .percent_vs_attnres = optional_real(query, 13),
-                      .ratio_to_full = optional_real(query, 14),
-                      .seeds_massive = optional_integer(query, 15),
-                      .seeds_counted = optional_integer(query, 16)};
-    }
-    return figures;
+  TableFigures figures;
+  each_row(store, sql, suite_id, [&](BoundStatement& row) {
+    FigureKey key{row.text(0), row.text(1), row.text(2), row.text(3), row.text(4), row.text(5)};
+    figures[key] = {.mean = row.real(6),
+                    .deviation = optional_real(row, 7),
+                    .seeds = row.integer(8),
+                    .n = row.integer(9),
+                    .has_value = !row.is_null(6),
+                    .best = row.integer(10) != 0,
+                    .unit = row.text(11),
+                    .reason = row.text(12),
+                    .percent_vs_attnres = optional_real(row, 13),
+                    .ratio_to_full = optional_real(row, 14),
+                    .seeds_massive = optional_integer(row, 15),
+                    .seeds_counted = optional_integer(row, 16)};
   });
+  return figures;
 }
 
 }  // namespace
+
+void each_row(const Store& store, const char* sql, std::int64_t suite_id,
+              const std::function<void(BoundStatement&)>& row) {
+  guarded(store.path(), store.database(), [&] {
+    BoundStatement query(store.database(), sql);
+    query.bind_all(suite_id);
+    while (query.step()) row(query);
+  });
+}
 
 std::string without_order(const std::string& sorted) {
   return sorted.substr(sorted.find('|') + 1);  // all of it when there is no order
@@ -91,28 +94,24 @@ std::string CellGroup::seeds(std::int64_t with_figure) const {
 }
 
 std::vector<CellGroup> groups_of(const Store& store, std::int64_t suite_id) {
-  return guarded(store.path(), store.database(), [&] {
-    BoundStatement query(
-        store.database(),
-        "SELECT trained_on, model, method, seeds_planned, seeds_done, seeds_failed,"
-        " seeds_running, seeds_stopped, seeds_not_run, reason FROM group_states"
-        " WHERE suite_id = ? ORDER BY first_cell");
-    query.bind_all(suite_id);
-    std::vector<CellGroup> groups;
-    while (query.step()) {
-      groups.push_back({.trained_on = query.text(0),
-                        .model = query.text(1),
-                        .method = query.text(2),
-                        .planned = query.integer(3),
-                        .done = query.integer(4),
-                        .failed = query.integer(5),
-                        .running = query.integer(6),
-                        .stopped = query.integer(7),
-                        .not_run = query.integer(8),
-                        .reason = query.text(9)});
-    }
-    return groups;
-  });
+  std::vector<CellGroup> groups;
+  each_row(store,
+           "SELECT trained_on, model, method, seeds_planned, seeds_done, seeds_failed,"
+           " seeds_running, seeds_stopped, seeds_not_run, reason FROM group_states"
+           " WHERE suite_id = ? ORDER BY first_cell",
+           suite_id, [&](BoundStatement& row) {
+             groups.push_back({.trained_on = row.text(0),
+                               .model = row.text(1),
+                               .method = row.text(2),
+                               .planned = row.integer(3),
+                               .done = row.integer(4),
+                               .failed = row.integer(5),
+                               .running = row.integer(6),
+                               .stopped = row.integer(7),
+                               .not_run = row.integer(8),
+                               .reason = row.text(9)});
+           });
+  return groups;
 }
 
 TableFigures outlier_figures(const Store& store, std::int64_t suite_id) {

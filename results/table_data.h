@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "results/bound_statement.h"
 #include "results/store.h"
 
 namespace oasis {
@@ -47,6 +49,10 @@ struct TableFigure {
   std::optional<double> ratio_to_full;
   std::optional<std::int64_t> seeds_massive, seeds_counted;
 };
+
+// Calls `row` with the statement at each row of a query on one suite, its only parameter.
+void each_row(const Store& store, const char* sql, std::int64_t suite_id,
+              const std::function<void(BoundStatement&)>& row);
 
 // Where a figure belongs. `column`: the metric, the quantization setting or the share of the depth
 // weights; `row`: the router, or "". Settings and routers begin with digits and a bar that put them

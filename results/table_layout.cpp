@@ -31,10 +31,11 @@ std::string missing_cell(const CellGroup& group, TableNotes& notes) {
   return word + notes.mark(fmt::format("{}: {}", group.method, group.reason));
 }
 
-std::string without_value(const CellGroup& group, const TableFigure& figure, TableNotes& notes) {
-  const std::string reason = markdown_cell(figure.reason.empty() ? "no value" : figure.reason);
-  if (display_width(reason) <= kLongestInlineReason) return reason;
-  return "none" + notes.mark(fmt::format("{}: {}", group.method, reason));
+// Methods without a value for one reason share its note.
+std::string without_value(const TableFigure& figure, TableNotes& notes) {
+  const std::string reason = figure.reason.empty() ? "no value" : figure.reason;
+  if (display_width(markdown_cell(reason)) <= kLongestInlineReason) return markdown_cell(reason);
+  return "none" + notes.mark(reason);
 }
 
 std::string ratio_text(double ratio) {
@@ -123,7 +124,7 @@ TextTable methods_as_rows(const std::vector<CellGroup>& groups, const TableFigur
       } else if (figure == nullptr) {
         row.push_back(missing_cell(group, notes));
       } else if (!figure->has_value) {
-        row.push_back(without_value(group, *figure, notes));
+        row.push_back(without_value(*figure, notes));
       } else {
         std::string text = mean_text(*figure);
         if (figure->best && with_value[i] > 1) text = fmt::format("**{}**", text);
@@ -180,7 +181,7 @@ TextTable methods_as_columns(const std::vector<CellGroup>& groups, const TableFi
       if (figure == nullptr) {
         cells.push_back(missing_cell(groups[i], notes));
       } else if (!figure->has_value) {
-        cells.push_back(without_value(groups[i], *figure, notes));
+        cells.push_back(without_value(*figure, notes));
       } else {
         std::string text = mean_text(*figure);
         if (figure->seeds < most_seeds[i]) text += fmt::format(" ({} seeds)", figure->seeds);

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <set>
 
-#include "results/bound_statement.h"
 #include "results/table_layout.h"
 #include "support/text.h"
 
@@ -128,6 +128,32 @@ std::string rows_per_evaluation(const TableScope& scope, const TableFigures& fig
   return text;
 }
 
+struct TableRows {
+  std::string heading;  // after the part's own; "" for none
+  std::vector<FigureRow> rows;
+};
+using RowMaker =
+    std::function<std::vector<TableRows>(const CellGroup& group, const std::string& evaluated_on)>;
+
+// Methods as columns, the tables that `tables` names for each data set evaluated.
+std::string columns_per_evaluation(const TableScope& scope, const TableFigures& figures,
+                                   const std::string& first, const RowMaker& tables) {
+  std::string text;
+  for (const auto& part : by_training_set_and_model(scope.groups)) {
+    const auto evaluations = values_of(figures, &FigureKey::evaluated_on, part[0]);
+    for (const auto& evaluated : evaluations) {
+      for (const auto& [heading, rows] : tables(part[0], evaluated)) {
+        TableNotes notes;
+        const auto table = methods_as_columns(part, figures, evaluated, rows, first, notes);
+        text += section(part_heading(part[0], evaluated) + (heading.empty() ? "" : ": " + heading),
+                        "", table, notes);
+      }
+    }
+    if (evaluations.empty()) text += states_only(part);
+  }
+  return text;
+}
+
 std::string or_dash(BoundStatement& query, int column, std::string (*format)(double)) {
   return query.is_null(column) ? "–" : format(query.real(column));
 }
@@ -217,55 +243,38 @@ std::string perplexity_section(const TableScope& scope) {
 
 std::string sinks_section(const TableScope& scope) {
   const auto figures = sink_figures(scope.store, scope.suite.id);
-  std::string text;
-  for (const auto& part : by_training_set_and_model(scope.groups)) {
-    const auto evaluations = values_of(figures, &FigureKey::evaluated_on, part[0]);
-    for (const auto& evaluated : evaluations) {
-      auto names = values_of(figures, &FigureKey::column, part[0], &evaluated);
-      std::vector<FigureRow> rows;
-      for (const auto& [name, label] : kSinks) {
-        if (names.erase(name) > 0) rows.push_back({"", name, label});
-      }
-      for (const auto& name : names) rows.push_back({"", name, name});
-      TableNotes notes;
-      const auto table = methods_as_columns(part, figures, evaluated, rows, "Quantity", notes);
-      text += section(part_heading(part[0], evaluated), "", table, notes);
-    }
-    if (evaluations.empty()) text += states_only(part);
-  }
-  return text;
+  return columns_per_evaluation(
+      scope, figures, "Quantity", [&](const CellGroup& group, const std::string& evaluated) {
+        auto names = values_of(figures, &FigureKey::column, group, &evaluated);
+        std::vector<FigureRow> rows;
+        for (const auto& [name, label] : kSinks) {
+          if (names.erase(name) > 0) rows.push_back({"", name, label});
+        }
+        for (const auto& name : names) rows.push_back({"", name, name});
+        return std::vector<TableRows>{{"", rows}};
+      });
 }
 
 std::string depth_section(const TableScope& scope) {
   const auto figures = depth_figures(scope.store, scope.suite.id);
-  std::string text;
-  for (const auto& part : by_training_set_and_model(scope.groups)) {
-    const auto evaluations = values_of(figures, &FigureKey::evaluated_on, part[0]);
-    for (const auto& evaluated : evaluations) {
-      const auto routers = values_of(figures, &FigureKey::row, part[0], &evaluated);
-      const auto shares = values_of(figures, &FigureKey::column, part[0], &evaluated);
-      for (const auto& [share, label] : kShares) {
-        if (!shares.contains(share)) continue;
-        std::vector<FigureRow> rows;
-        for (const auto& router : routers) rows.push_back({router, share, without_order(router)});
-        TableNotes notes;
-        const auto table = methods_as_columns(part, figures, evaluated, rows, "Router", notes);
-        text += section(fmt::format("{}: {}", part_heading(part[0], evaluated), label), "", table,
-                        notes);
-      }
-    }
-    if (evaluations.empty()) text += states_only(part);
-  }
-  return text;
+  return columns_per_evaluation(
+      scope, figures, "Router", [&](const CellGroup& group, const std::string& evaluated) {
+        const auto routers = values_of(figures, &FigureKey::row, group, &evaluated);
+        const auto shares = values_of(figures, &FigureKey::column, group, &evaluated);
+        std::vector<TableRows> tables;
+        for (const auto& [share, label] : kShares) {
+          if (!shares.contains(share)) continue;
+          tables.push_back({label, {}});
+          auto& rows = tables.back().rows;
+          for (const auto& router : routers) {
+            rows.push_back({router, share, without_order(router)});
+          }
+        }
+        return tables;
+      });
 }
 
 std::string training_section(const TableScope& scope) {
-  BoundStatement query(
-      scope.store.database(),
-      "SELECT method, trained_on, model, seed, kind, state, steps, tokens, final_loss, n,"
-      " tokens_per_second, seconds, device, dtype FROM table_training"
-      " WHERE suite_id = ? ORDER BY trained_on, model, stage_id");
-  query.bind_all(scope.suite.id);
   TextTable table{{{"Method", false},
                    {"trained on", false},
                    {"model", false},
@@ -280,24 +289,22 @@ std::string training_section(const TableScope& scope) {
                    {"time", true},
                    {"device", false}},
                   {}};
-  while (query.step()) {
-    table.rows.push_back({markdown_cell(query.text(0)), markdown_cell(query.text(1)),
-                          markdown_cell(query.text(2)), query.text(3), markdown_cell(query.text(4)),
-                          query.text(5), or_dash(query, 6, whole), or_dash(query, 7, whole),
-                          or_dash(query, 8, format_figure), or_dash(query, 9, whole),
-                          or_dash(query, 10, format_figure), human_duration(query.real(11)),
-                          markdown_cell(query.text(12) + " " + query.text(13))});
-  }
+  each_row(scope.store,
+           "SELECT method, trained_on, model, seed, kind, state, steps, tokens, final_loss, n,"
+           " tokens_per_second, seconds, device, dtype FROM table_training"
+           " WHERE suite_id = ? ORDER BY trained_on, model, stage_id",
+           scope.suite.id, [&](BoundStatement& row) {
+             table.rows.push_back(
+                 {markdown_cell(row.text(0)), markdown_cell(row.text(1)),
+                  markdown_cell(row.text(2)), row.text(3), markdown_cell(row.text(4)), row.text(5),
+                  or_dash(row, 6, whole), or_dash(row, 7, whole), or_dash(row, 8, format_figure),
+                  or_dash(row, 9, whole), or_dash(row, 10, format_figure),
+                  human_duration(row.real(11)), markdown_cell(row.text(12) + " " + row.text(13))});
+           });
   return table.rows.empty() ? "No training is planned.\n\n" : to_markdown(table) + "\n";
 }
 
 std::string failures_section(const TableScope& scope) {
-  BoundStatement query(
-      scope.store.database(),
-      "SELECT method, trained_on, model, seed, kind, evaluated_on, precision, state, step,"
-      " reason, last_checkpoint FROM table_failures WHERE suite_id = ?"
-      " ORDER BY trained_on, model, method, seed, kind, evaluated_on, precision");
-  query.bind_all(scope.suite.id);
   TextTable table{{{"Method", false},
                    {"trained on", false},
                    {"model", false},
@@ -308,23 +315,23 @@ std::string failures_section(const TableScope& scope) {
                    {"reason", false},
                    {"last checkpoint", false}},
                   {}};
-  while (query.step()) {
-    std::string stage = query.text(4);
-    if (!query.text(5).empty()) stage += " " + query.text(5);
-    if (query.text(6) != "full") stage += " " + query.text(6);
-    table.rows.push_back({markdown_cell(query.text(0)), markdown_cell(query.text(1)),
-                          markdown_cell(query.text(2)), query.text(3), markdown_cell(stage),
-                          query.text(7), or_dash(query, 8, whole), markdown_cell(query.text(9)),
-                          query.is_null(10) ? "–" : markdown_cell(query.text(10))});
-  }
+  each_row(scope.store,
+           "SELECT method, trained_on, model, seed, kind, evaluated_on, precision, state, step,"
+           " reason, last_checkpoint FROM table_failures WHERE suite_id = ?"
+           " ORDER BY trained_on, model, method, seed, kind, evaluated_on, precision",
+           scope.suite.id, [&](BoundStatement& row) {
+             std::string stage = row.text(4);
+             if (!row.text(5).empty()) stage += " " + row.text(5);
+             if (row.text(6) != "full") stage += " " + row.text(6);
+             table.rows.push_back({markdown_cell(row.text(0)), markdown_cell(row.text(1)),
+                                   markdown_cell(row.text(2)), row.text(3), markdown_cell(stage),
+                                   row.text(7), or_dash(row, 8, whole), markdown_cell(row.text(9)),
+                                   row.is_null(10) ? "–" : markdown_cell(row.text(10))});
+           });
   return table.rows.empty() ? "No stage failed or was stopped.\n\n" : to_markdown(table) + "\n";
 }
 
 std::string claims_section(const TableScope& scope) {
-  BoundStatement query(scope.store.database(),
-                       "SELECT text, paper, unit, ours, settings, seeds, source FROM claims"
-                       " WHERE suite_id = ? ORDER BY id");
-  query.bind_all(scope.suite.id);
   TextTable table{{{"Claim", false},
                    {"paper", true},
                    {"ours", true},
@@ -332,13 +339,16 @@ std::string claims_section(const TableScope& scope) {
                    {"seeds each", true},
                    {"source", false}},
                   {}};
-  while (query.step()) {
-    const std::string unit = query.text(2);
-    table.rows.push_back(
-        {markdown_cell(query.text(0)), fmt::format("{:+.2f} {}", query.real(1), unit),
-         query.is_null(3) ? "not run" : fmt::format("{:+.2f} {}", query.real(3), unit),
-         query.text(4), query.is_null(5) ? "–" : query.text(5), markdown_cell(query.text(6))});
-  }
+  each_row(scope.store,
+           "SELECT text, paper, unit, ours, settings, seeds, source FROM claims"
+           " WHERE suite_id = ? ORDER BY id",
+           scope.suite.id, [&](BoundStatement& row) {
+             const std::string unit = row.text(2);
+             table.rows.push_back(
+                 {markdown_cell(row.text(0)), fmt::format("{:+.2f} {}", row.real(1), unit),
+                  row.is_null(3) ? "not run" : fmt::format("{:+.2f} {}", row.real(3), unit),
+                  row.text(4), row.is_null(5) ? "–" : row.text(5), markdown_cell(row.text(6))});
+           });
   return to_markdown(table) + "\n";
 }
 

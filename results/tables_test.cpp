@@ -168,6 +168,32 @@ TEST_F(Tables, NothingHidesWhatIsMissingOrDiffers) {
   }
 }
 
+TEST_F(Tables, OneNoteForEachReason) {
+  {
+    auto store = Store::open(path_, Store::Mode::kCreate);
+    const auto run = store.begin_run({});
+    const auto suite = store.add_suite("s", "{}");
+    for (const std::string method : {"attnres", "softmax1", "oasis"}) {
+      const auto cell = store.add_cell(sample_cell(suite, method, 1));
+      const auto stage = store.plan_stage(cell, sample_stage(method, "evaluate", "bigram"));
+      ASSERT_TRUE(store.begin_stage(stage.id, run, "cpu", "float32"));
+      const std::string reason =
+          method == "oasis" ? "another reason altogether" : "the text has no bytes";
+      store.finish_stage(stage.id, {.metrics = {{.name = "bits_per_byte",
+                                                 .value = NAN,
+                                                 .unit = "bit/byte",
+                                                 .n = 10,
+                                                 .reason = reason}}});
+    }
+  }
+  const std::string text = render({.names = {"perplexity"}});
+  for (const char* part : {"| attnres  |         none [1] |", "| softmax1 |         none [1] |",
+                           "| oasis    |         none [2] |",
+                           "\n\n[1] the text has no bytes\n[2] another reason altogether\n\n"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
 TEST_F(Tables, TheNewestVersionOfASuiteIsShown) {
   {
     auto store = Store::open(path_, Store::Mode::kCreate);

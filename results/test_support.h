@@ -2,12 +2,17 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "results/store.h"
 #include "support/error.h"
@@ -51,10 +56,13 @@ inline void expect_error(Error::Kind kind, const std::vector<std::string>& parts
   }
 }
 
-// Runs `work` in a child process; its exit status is 0 unless it throws or fails an expectation.
-inline int in_child(const std::function<void()>& work) {
-  const pid_t child = ::fork();
-  if (child == 0) {
+// Does `work` in a process of its own. Its exit status is 0 unless it throws or fails an
+// expectation.
+class ChildProcess {
+ public:
+  explicit ChildProcess(const std::function<void()>& work) : id_(::fork()) {
+    if (id_ < 0) throw std::runtime_error("no process can be made");
+    if (id_ > 0) return;
     try {
       work();
     } catch (const std::exception& error) {
@@ -63,9 +71,37 @@ inline int in_child(const std::function<void()>& work) {
     }
     ::_exit(::testing::Test::HasFailure() ? 1 : 0);
   }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  ChildProcess(ChildProcess&& other) noexcept : id_(std::exchange(other.id_, -1)) {}
+  ChildProcess& operator=(ChildProcess&&) = delete;
+  ~ChildProcess() { kill(); }
+
+  // The exit status; −1 when a signal ended it, or it was waited for before.
+  int wait() {
+    if (id_ < 0) return -1;
+    int status = 0;
+    ::waitpid(std::exchange(id_, -1), &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  void kill() {
+    if (id_ < 0) return;
+    ::kill(id_, SIGKILL);
+    wait();
+  }
+
+ private:
+  pid_t id_;
+};
+
+inline int in_child(const std::function<void()>& work) {
+  return ChildProcess(work).wait();
+}
+
+// Does `work(0)`, …, `work(count − 1)` at once, each in a process of its own, and expects success.
+inline void at_once(int count, const std::function<void(int)>& work) {
+  std::vector<ChildProcess> children;
+  for (int i = 0; i < count; ++i) children.emplace_back([&] { work(i); });
+  for (auto& child : children) EXPECT_EQ(child.wait(), 0);
 }
 
 inline CellSpec sample_cell(std::int64_t suite, const std::string& method, std::int64_t seed) {

@@ -207,7 +207,7 @@ Engine::CellState Engine::run_stage(PlannedCell& planned, std::size_t index) {
     }
     context.flush();
   } catch (const Error& error) {
-    if (error.kind() == Error::Kind::kBadInput) {
+    if (error.kind() != Error::Kind::kFailed) {
       abandon(stage_id);
       throw;
     }

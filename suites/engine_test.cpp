@@ -212,16 +212,20 @@ TEST_F(EngineTest, AFailedCellIsTriedAgainAndEndsTheSame) {
   EXPECT_TRUE(contents("a") == expected);
 }
 
-TEST_F(EngineTest, BadInputEndsTheRunAndNothingIsLost) {
+TEST_F(EngineTest, WhatTheUserMustMendEndsTheRunAndNothingIsLost) {
   const std::string expected = undisturbed();
-  FakeRunner runner;
-  runner.before_step = [](const Cell& cell, std::int64_t step) {
-    if (cell.name == "oasis/books/m/0" && step == 7) throw bad_input("shard-00000.bin: damaged");
-  };
-  EXPECT_THROW(run("a", runner), Error);
-  runner.before_step = nullptr;
-  run("a", runner);
-  EXPECT_TRUE(contents("a") == expected);
+  for (const auto& [folder, error] :
+       {std::pair("a", bad_input("shard-00000.bin: damaged")),
+        std::pair("b", disk_full("checkpoint", "the previous version is untouched"))}) {
+    FakeRunner runner;
+    runner.before_step = [&](const Cell& cell, std::int64_t step) {
+      if (cell.name == "oasis/books/m/0" && step == 7) throw error;
+    };
+    EXPECT_THROW(run(folder, runner), Error);
+    runner.before_step = nullptr;
+    run(folder, runner);
+    EXPECT_TRUE(contents(folder) == expected);
+  }
 }
 
 TEST_F(EngineTest, TimeLimitStopsAfterAStepAndGoesOnLater) {

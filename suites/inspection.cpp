@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "kernels/cross_entropy/linear_cross_entropy.h"
+#include "models/stored_weights.h"
 #include "support/error.h"
 
 namespace oasis {
@@ -27,7 +28,7 @@ class Recorder : public ForwardObserver {
     psi_[static_cast<size_t>(layer)] = psi.detach();
   }
   void depth_weights(const std::string& router, const at::Tensor& weights,
-                     const std::vector<int64_t>&) override {
+                     const std::vector<SourceLayers>&) override {
     tensors_.emplace_back("depth_weights." + router, weights.detach());
   }
 
@@ -78,10 +79,10 @@ NamedTensors inspect(Decoder& model, const at::Tensor& tokens, const InspectionO
     }
   }
   if (options.gradients) {
-    for (const auto& [name, parameter] : model.parameters()) {
-      const auto& gradient = parameter.grad();
-      result.emplace_back("grad." + name,
-                          gradient.defined() ? gradient : at::zeros_like(parameter).detach());
+    for (const auto& weight : stored_weights(model)) {
+      result.emplace_back("grad." + weight.name, weight.stack([](const at::Tensor& part) {
+        return part.grad().defined() ? part.grad() : at::zeros_like(part).detach();
+      }));
     }
   }
   if (quantized != nullptr) {

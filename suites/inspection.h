@@ -11,7 +11,8 @@ namespace oasis {
 
 struct InspectionOptions {
   bool attention = false;  // probs.{i} [B, H, T, T]
-  bool gradients = false;  // grad.{weight} of the mean next-token cross-entropy
+  // grad.{weight} of the mean next-token cross-entropy, each weight as the checkpoint stores it
+  bool gradients = false;
 };
 
 // Tensors by name: logits, null_posterior.{i}, depth_weights.{i}.{sa,mlp} and .final,

@@ -105,7 +105,8 @@ Json effective_initialization(const InitializationSpec& initialization, const Js
 Stage pretrain_stage(const Cell& cell, const Suite& suite, const SuiteData::ForTraining& data,
                      const RunDevice& device) {
   Json training = to_json_object(suite.training);
-  for (const char* irrelevant : {"checkpoint_every", "log_every", "dtype"}) {
+  for (const char* irrelevant :
+       {"activation_checkpointing", "checkpoint_every", "cuda_graph", "dtype", "log_every"}) {
     training.erase(irrelevant);
   }
   if (!suite.training.micro_batch) training["micro_batch"] = suite.training.sequences_per_step;

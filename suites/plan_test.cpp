@@ -111,6 +111,8 @@ INSTANTIATE_TEST_SUITE_P(
         KeyCase{"/methods/1", {{"method", "oasis"}, {"label", "ours"}}, false, false, false},
         KeyCase{"/training/checkpoint_every", 7, false, false, false},
         KeyCase{"/training/log_every", 3, false, false, false},
+        KeyCase{"/training/activation_checkpointing", true, false, false, false},
+        KeyCase{"/training/cuda_graph", false, false, false, false},
         KeyCase{"/training/micro_batch", 4, false, false, false},  // all at once, as by default
         KeyCase{"/initialization", {{"recency_bias", 8}}, false, false, false},  // projected only
         KeyCase{"/methods/0", "prenorm", false, false, false}));

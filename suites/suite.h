@@ -100,6 +100,8 @@ struct TrainingSpec {
   std::int64_t block_length = 512;
   std::int64_t sequences_per_step = 192;
   std::optional<std::int64_t> micro_batch;
+  bool activation_checkpointing = false;
+  bool cuda_graph = true;
   double learning_rate = 4e-4;
   double beta1 = 0.9;
   double beta2 = 0.95;

@@ -182,6 +182,11 @@ void fields(Visitor& v, TrainingSpec& s) {
                       "accumulate over them; must divide sequences_per_step; null: "
                       "all at once."},
                      s.micro_batch, {1, 1 << 20});
+  v.boolean({"activation_checkpointing",
+             "Compute attention and MLP again in the backward pass instead of keeping their "
+             "activations: less memory, about a third more time."},
+            s.activation_checkpointing);
+  v.boolean({"cuda_graph", "On a GPU, record a training step once and replay it."}, s.cuda_graph);
   v.number({"learning_rate",
             "Largest learning rate of AdamW, at the end of the warm-up; "
             "from there linear to zero at the last step."},

@@ -47,6 +47,8 @@ TrainingOptions training_options(const TrainingSpec& spec, const RunDevice& devi
   options.gradient_clip = spec.gradient_clip.value_or(0.0);
   options.router_clip = spec.router_clip;
   options.micro_batch = spec.micro_batch.value_or(0);
+  options.recompute = spec.activation_checkpointing;
+  options.cuda_graph = spec.cuda_graph;
   options.autocast_bf16 = device.dtype == "bfloat16";
   return options;
 }

@@ -49,6 +49,7 @@ class Pretraining {
           to_tensor(loader_.batch(static_cast<std::uint64_t>(step), spec_.sequences_per_step),
                     spec_.sequences_per_step));
       if (!report.is_finite()) return diverged(report);
+      note_micro_batch(report);
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
       const bool last = report.step == spec_.steps;
       if (report.step % spec_.log_every == 0 || report.step == 1 || last) {
@@ -74,6 +75,17 @@ class Pretraining {
 
   Artifact training_artifact() const {
     return {training_file().string(), sha256_file(training_file())};
+  }
+
+  // The GPU's memory did not suffice: the step was done in smaller parts, with the same result.
+  void note_micro_batch(const StepReport& report) {
+    const std::int64_t before = std::exchange(micro_batch_, report.micro_batch);
+    if (report.micro_batch >= before) return;
+    context_.event(report.step, "micro_batch_halved",
+                   fmt::format("out of GPU memory with {} sequences at a time, went on with {}; "
+                               "training.micro_batch or activation_checkpointing would avoid the "
+                               "attempt",
+                               before, report.micro_batch));
   }
 
   void save() {
@@ -113,6 +125,7 @@ class Pretraining {
   BlockLoader loader_;
   Decoder model_;
   Trainer trainer_;
+  std::int64_t micro_batch_ = spec_.micro_batch.value_or(spec_.sequences_per_step);
 };
 
 }  // namespace

@@ -13,11 +13,11 @@ namespace oasis {
 
 namespace {
 
-Error disk_full(const std::filesystem::path& target) {
-  return bad_input(
-      "{}: the disk is full; the previous version, if any, is untouched. Free some space and run "
-      "the same command again",
-      target.string());
+// Of a write that failed with errno.
+Error not_written(const std::filesystem::path& target, const char* step) {
+  constexpr const char* kKept = "the previous version, if any, is untouched";
+  if (says_disk_full(errno)) return disk_full(target.string(), kKept);
+  return failed("{}: {} failed: {}; {}", target.string(), step, std::strerror(errno), kKept);
 }
 
 }  // namespace
@@ -43,9 +43,7 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
     const ssize_t written = ::write(descriptor_, next, bytes);
     if (written < 0) {
       if (errno == EINTR) continue;
-      if (errno == ENOSPC || errno == EDQUOT) throw disk_full(target_);
-      throw failed("{}: writing failed: {}; the previous version, if any, is untouched",
-                   target_.string(), std::strerror(errno));
+      throw not_written(target_, "writing");
     }
     next += written;
     bytes -= static_cast<std::size_t>(written);
@@ -54,11 +52,7 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
 
 void AtomicFile::commit() {
   const auto check = [this](bool ok, const char* step) {
-    if (!ok) {
-      if (errno == ENOSPC || errno == EDQUOT) throw disk_full(target_);
-      throw failed("{}: {} failed: {}; the previous version, if any, is untouched",
-                   target_.string(), step, std::strerror(errno));
-    }
+    if (!ok) throw not_written(target_, step);
   };
   check(::fsync(descriptor_) == 0, "flushing to disk");
   check(::close(std::exchange(descriptor_, -1)) == 0, "closing");

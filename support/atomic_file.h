@@ -15,7 +15,7 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  // Throws Error naming the file and the cause: bad input for a full disk, else failed.
+  // Throws Error naming the file and the cause: disk full, else failed.
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
   void commit();  // fsync, rename over the target, fsync of the folder

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "support/text.h"
@@ -39,7 +40,11 @@ ProgressLine::ProgressLine(std::FILE* output, Style style, Clock clock)
     : output_(output), style_(style), clock_(std::move(clock)) {}
 
 ProgressLine::~ProgressLine() {
-  erase();
+  try {
+    erase();
+  } catch (const std::exception&) {
+    // What is left on the terminal is not worth an end of the program.
+  }
 }
 
 void ProgressLine::begin(std::string what, double done, double total, std::string unit) {

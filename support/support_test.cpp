@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -41,6 +42,25 @@ TEST(AtomicFile, UncommittedWriteLeavesTheOldFile) {
   EXPECT_EQ(contents.str(), "old");
   std::filesystem::directory_iterator entries(folder);
   EXPECT_EQ(std::distance(begin(entries), end(entries)), 1) << "the temporary file was left";
+}
+
+TEST(AtomicFile, AFullDiskIsItsOwnKindOfError) {
+  // Every write to /dev/full finds no room; the temporary file beside the target leads there.
+  const auto folder = std::filesystem::temp_directory_path() / "oasis_atomic_file_full_test";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  const auto path = folder / "value";
+  std::filesystem::create_symlink("/dev/full", fmt::format("{}.{}.part", path.string(), getpid()));
+  try {
+    write_file_atomically(path, "new");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), Error::Kind::kDiskFull) << error.what();
+    EXPECT_EQ(error.exit_status(), 2);
+    EXPECT_NE(std::string(error.what()).find(path.string() + ": the disk is full"),
+              std::string::npos);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
 }
 
 TEST(NearestName, SuggestsATypoAndNothingFarAway) {

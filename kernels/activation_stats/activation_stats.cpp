@@ -1,7 +1,6 @@
 #include "kernels/activation_stats/activation_stats.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
@@ -10,6 +9,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+
+#include "kernels/parallel.h"
 
 namespace oasis {
 namespace {
@@ -89,12 +90,12 @@ std::tuple<at::Tensor, at::Tensor> stats_cpu(const at::Tensor& input) {
   AT_DISPATCH_FLOATING_TYPES_AND2(
       at::kBFloat16, at::kHalf, x.scalar_type(), "oasis::activation_stats", [&] {
         const auto* values = x.const_data_ptr<scalar_t>();
-        at::parallel_for(0, batch * length, std::max<std::int64_t>(1, kElementsPerTask / width),
-                         [&](std::int64_t begin, std::int64_t end) {
-                           for (auto t = begin; t < end; ++t) {
-                             token_stats(values + t * width, width, tokens + t * kActivationStats);
-                           }
-                         });
+        parallel_rows(batch * length, std::max<std::int64_t>(1, kElementsPerTask / width),
+                      [&](std::int64_t begin, std::int64_t end) {
+                        for (auto t = begin; t < end; ++t) {
+                          token_stats(values + t * width, width, tokens + t * kActivationStats);
+                        }
+                      });
       });
   for (std::int64_t b = 0; b < batch; ++b) {
     merge_tokens(tokens + b * length * kActivationStats, length, static_cast<double>(width),

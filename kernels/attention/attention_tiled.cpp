@@ -2,7 +2,6 @@
 // [rows, keys] buffer that stays in the processor's cache; the forward pass keeps two numbers per
 // row (RowStatistic), from which the backward pass recomputes the probabilities.
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -12,6 +11,7 @@
 #include "kernels/attention/attention_paths.h"
 #include "kernels/attention/blas.h"
 #include "kernels/normalizer/row.h"
+#include "kernels/parallel.h"
 
 namespace oasis::attention_paths {
 namespace {
@@ -142,18 +142,17 @@ Forward tiled_forward(const Problem& input) {
               at::empty(q.sizes().slice(0, 3), q.options()),
               {at::empty({q.size(0), sizes.heads, sizes.length, 2}, q.options())}};
   AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "oasis::attention", [&] {
-    at::parallel_for(0, sizes.problems * sizes.tiles, 1,
-                     [&](std::int64_t first, std::int64_t last) {
-                       const auto buffer = at::empty({kTileRows, sizes.length}, q.options());
-                       for (auto task = first; task < last; ++task) {
-                         // Short and long tiles alternate, so that equal shares of tasks are equal
-                         // work.
-                         const auto index = task % sizes.tiles;
-                         const auto tile = index % 2 == 0 ? index / 2 : sizes.tiles - 1 - index / 2;
-                         forward_tile(problem, sizes, task / sizes.tiles, tile, out,
-                                      buffer.mutable_data_ptr<scalar_t>());
-                       }
-                     });
+    parallel_rows(sizes.problems * sizes.tiles, 1, [&](std::int64_t first, std::int64_t last) {
+      const auto buffer = at::empty({kTileRows, sizes.length}, q.options());
+      for (auto task = first; task < last; ++task) {
+        // Short and long tiles alternate, so that equal shares of tasks are equal
+        // work.
+        const auto index = task % sizes.tiles;
+        const auto tile = index % 2 == 0 ? index / 2 : sizes.tiles - 1 - index / 2;
+        forward_tile(problem, sizes, task / sizes.tiles, tile, out,
+                     buffer.mutable_data_ptr<scalar_t>());
+      }
+    });
   });
   return out;
 }
@@ -171,7 +170,7 @@ Gradients tiled_backward(const Problem& input, const std::vector<at::Tensor>& sa
     const auto* statistics =
         reinterpret_cast<const RowStatistic<scalar_t>*>(saved[0].const_data_ptr<scalar_t>());
     const auto* rho_data = grad_rho.defined() ? grad_rho.const_data_ptr<scalar_t>() : nullptr;
-    at::parallel_for(0, sizes.problems, 1, [&](std::int64_t first, std::int64_t last) {
+    parallel_rows(sizes.problems, 1, [&](std::int64_t first, std::int64_t last) {
       const auto buffers = at::empty({2, kTileRows, sizes.length}, q.options());
       auto* scores = buffers.mutable_data_ptr<scalar_t>();
       for (auto item = first; item < last; ++item) {

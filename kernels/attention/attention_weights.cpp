@@ -1,5 +1,4 @@
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
@@ -14,6 +13,7 @@
 #include "kernels/autograd.h"
 #include "kernels/normalizer/composed.h"
 #include "kernels/normalizer/row.h"
+#include "kernels/parallel.h"
 
 namespace oasis {
 namespace {
@@ -36,15 +36,15 @@ Result forward_cpu(const at::Tensor& scores, const NormalizerSpec& spec) {
     const auto* from = scores.const_data_ptr<scalar_t>();
     auto* to = out.probs.mutable_data_ptr<scalar_t>();
     auto* rho = out.null_posterior.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, out.null_posterior.numel(), kRowsPerTask,
-                     [&](std::int64_t begin, std::int64_t end) {
-                       for (auto row = begin; row < end; ++row) {
-                         const auto keys = row % length + 1;
-                         const auto at = row * length;
-                         rho[row] = normalize_row(spec, from + at, to + at, keys);
-                         std::fill(to + at + keys, to + at + length, scalar_t(0));
-                       }
-                     });
+    parallel_rows(out.null_posterior.numel(), kRowsPerTask,
+                  [&](std::int64_t begin, std::int64_t end) {
+                    for (auto row = begin; row < end; ++row) {
+                      const auto keys = row % length + 1;
+                      const auto at = row * length;
+                      rho[row] = normalize_row(spec, from + at, to + at, keys);
+                      std::fill(to + at + keys, to + at + length, scalar_t(0));
+                    }
+                  });
   });
   return out;
 }
@@ -60,16 +60,15 @@ at::Tensor backward_cpu(const at::Tensor& scores, const at::Tensor& probs,
     const auto* dp = grad_probs.const_data_ptr<scalar_t>();
     const auto* drho = grad_null.defined() ? grad_null.const_data_ptr<scalar_t>() : nullptr;
     auto* to = grad_scores.mutable_data_ptr<scalar_t>();
-    at::parallel_for(
-        0, scores.numel() / length, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
-          for (auto row = begin; row < end; ++row) {
-            const auto keys = row % length + 1;
-            const auto at = row * length;
-            normalize_row_backward(spec, from + at, p + at, dp + at,
-                                   drho != nullptr ? drho[row] : scalar_t(0), to + at, keys);
-            std::fill(to + at + keys, to + at + length, scalar_t(0));
-          }
-        });
+    parallel_rows(scores.numel() / length, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
+      for (auto row = begin; row < end; ++row) {
+        const auto keys = row % length + 1;
+        const auto at = row * length;
+        normalize_row_backward(spec, from + at, p + at, dp + at,
+                               drho != nullptr ? drho[row] : scalar_t(0), to + at, keys);
+        std::fill(to + at + keys, to + at + length, scalar_t(0));
+      }
+    });
   });
   return grad_scores;
 }

@@ -1,6 +1,5 @@
 #include "kernels/cross_entropy/linear_cross_entropy.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -19,6 +18,7 @@
 #include "kernels/dispatch.h"
 #include "kernels/linear/linear.h"
 #include "kernels/normalizer/row.h"
+#include "kernels/parallel.h"
 
 namespace oasis {
 namespace {
@@ -35,7 +35,7 @@ void chunk_cpu(at::Tensor& logits, const at::Tensor& targets, at::Tensor losses,
     const auto* target = targets.const_data_ptr<int64_t>();
     auto* loss = losses.mutable_data_ptr<scalar_t>();
     const auto weight = static_cast<scalar_t>(row_weight);
-    at::parallel_for(0, M, 8, [&](int64_t begin, int64_t end) {
+    parallel_rows(M, 8, [&](int64_t begin, int64_t end) {
       for (int64_t m = begin; m < end; ++m) {
         scalar_t* row = rows + m * V;
         const int64_t y = target[m];
@@ -118,7 +118,7 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    const auto upstream = grads[0];
+    const auto& upstream = grads[0];
     return {saved[0] * upstream.to(saved[0].scalar_type()),
             saved[1] * upstream.to(saved[1].scalar_type()), at::Tensor(), at::Tensor()};
   }

@@ -1,13 +1,12 @@
 #include "kernels/depth_route/depth_route_cpu.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "kernels/depth_route/depth_route.h"
 #include "kernels/normalizer/row.h"
+#include "kernels/parallel.h"
 #include "kernels/vector_loops.h"
 
 namespace oasis {
@@ -28,7 +27,7 @@ template <typename T>
 void depth_route_forward_cpu(const DepthRouteProblem<T>& p, T* routed, T* weights, T* logits,
                              T* key_scale) {
   const int64_t n = p.sources, D = p.hidden_size;
-  at::parallel_for(0, p.tokens, kGrain, [&](int64_t begin, int64_t end) {
+  parallel_rows(p.tokens, kGrain, [&](int64_t begin, int64_t end) {
     std::vector<T> clamped(n);
     for (int64_t m = begin; m < end; ++m) {
       const T* u = p.direction + m * p.direction_stride;
@@ -86,7 +85,6 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
         if (std::abs(g[i]) > static_cast<T>(kDepthLogitClamp)) gamma[i] = 0;
         b.grad_logits[m * n + i] = gamma[i];
         const T* y = p.values[i] + m * D;
-        T* grad_y = b.grad_values[i] + m * D;
         // ∂g/∂y = scale·(r u − r³ (u·y) y / D); without normalisation r = 1 and no second term
         T towards_u = gamma[i] * p.scale;
         T towards_y = 0;
@@ -94,32 +92,55 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
           const T r = b.key_scale[m * n + i];
           towards_y = -towards_u * r * r * r * dot(u, y, D) / static_cast<T>(D);
           towards_u *= r;
+          b.towards_y[m * n + i] = towards_y;
         }
+        b.towards_u[m * n + i] = towards_u;
         axpy(towards_u, y, grad_u, D);
+        if (!b.grad_values) continue;
+        T* grad_y = b.grad_values[i] + m * D;
         if (grad_out) {
           const T a = alpha[i];
 #pragma omp simd
           for (int64_t d = 0; d < D; ++d) {
-            grad_y[d] += a * grad_out[d] + towards_u * u[d] + towards_y * y[d];
+            grad_y[d] = a * grad_out[d] + towards_u * u[d] + towards_y * y[d];
           }
         } else {
 #pragma omp simd
-          for (int64_t d = 0; d < D; ++d) grad_y[d] += towards_u * u[d] + towards_y * y[d];
+          for (int64_t d = 0; d < D; ++d) grad_y[d] = towards_u * u[d] + towards_y * y[d];
         }
       }
       if (shared_direction) axpy(T(1), grad_u, shared_gradient, D);
     }
   };
   if (!shared_direction) {
-    at::parallel_for(0, p.tokens, kGrain,
-                     [&](int64_t begin, int64_t end) { token_range(begin, end, nullptr); });
+    parallel_rows(p.tokens, kGrain,
+                  [&](int64_t begin, int64_t end) { token_range(begin, end, nullptr); });
     return;
   }
   // Partial sums per chunk of tokens, not per thread: the result does not depend on the threads.
   const int64_t chunks = (p.tokens + b.chunk - 1) / b.chunk;
-  at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+  parallel_rows(chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       token_range(c * b.chunk, std::min(p.tokens, (c + 1) * b.chunk), b.grad_direction + c * D);
+    }
+  });
+}
+
+template <typename T>
+void depth_gather_gradient_cpu(const T* value, const std::vector<DepthReader<T>>& readers,
+                               int64_t tokens, int64_t hidden_size, T* gradient) {
+  const int64_t D = hidden_size;
+  at::parallel_for(0, tokens, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t m = begin; m < end; ++m) {
+      T* sum = gradient + m * D;
+      T towards_value = 0;
+      for (const auto& reader : readers) {
+        const int64_t i = m * reader.stride;
+        if (reader.grad_routed) axpy(reader.weights[i], reader.grad_routed + m * D, sum, D);
+        axpy(reader.towards_u[i], reader.direction + m * reader.direction_stride, sum, D);
+        if (reader.towards_y) towards_value += reader.towards_y[i];
+      }
+      if (towards_value != 0) axpy(towards_value, value + m * D, sum, D);
     }
   });
 }
@@ -132,5 +153,10 @@ template void depth_route_backward_cpu<float>(const DepthRouteProblem<float>&,
                                               const DepthRouteBackward<float>&);
 template void depth_route_backward_cpu<double>(const DepthRouteProblem<double>&,
                                                const DepthRouteBackward<double>&);
+template void depth_gather_gradient_cpu<float>(const float*, const std::vector<DepthReader<float>>&,
+                                               int64_t, int64_t, float*);
+template void depth_gather_gradient_cpu<double>(const double*,
+                                                const std::vector<DepthReader<double>>&, int64_t,
+                                                int64_t, double*);
 
 }  // namespace oasis

@@ -1,7 +1,6 @@
 #include "kernels/fake_quantize/fake_quantize.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/empty_like.h>
@@ -13,6 +12,7 @@
 #include <cmath>
 
 #include "kernels/autograd.h"
+#include "kernels/parallel.h"
 
 namespace oasis {
 namespace {
@@ -67,7 +67,7 @@ at::Tensor quantize_cpu(const at::Tensor& x, const Grid& grid) {
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "oasis::fake_quantize", [&] {
     const auto* from = x.const_data_ptr<scalar_t>();
     auto* to = out.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, x.numel(), kElementsPerTask, [&](std::int64_t begin, std::int64_t end) {
+    parallel_elements(x.numel(), kElementsPerTask, [&](std::int64_t begin, std::int64_t end) {
       quantize_values(TypedGrid<scalar_t>(grid), from + begin, to + begin, end - begin);
     });
   });
@@ -80,7 +80,7 @@ at::Tensor gradient_cpu(const at::Tensor& x, const at::Tensor& grad, const Grid&
     const auto* from = x.const_data_ptr<scalar_t>();
     const auto* upstream = grad.const_data_ptr<scalar_t>();
     auto* to = out.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, x.numel(), kElementsPerTask, [&](std::int64_t begin, std::int64_t end) {
+    parallel_elements(x.numel(), kElementsPerTask, [&](std::int64_t begin, std::int64_t end) {
       pass_gradient(TypedGrid<scalar_t>(grid), from + begin, upstream + begin, to + begin,
                     end - begin);
     });

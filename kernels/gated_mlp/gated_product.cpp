@@ -1,6 +1,5 @@
 #include "kernels/gated_mlp/gated_product.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/silu.h>
@@ -9,6 +8,7 @@
 
 #include "kernels/dispatch.h"
 #include "kernels/normalizer/vector_math.h"
+#include "kernels/parallel.h"
 
 namespace oasis {
 namespace {
@@ -16,7 +16,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kGrain = 8192;  // elements per task
+constexpr int64_t kBlock = 8192;  // elements per task
 
 class GatedProductFunction : public torch::autograd::Function<GatedProductFunction> {
  public:
@@ -29,7 +29,7 @@ class GatedProductFunction : public torch::autograd::Function<GatedProductFuncti
       const auto* g = gate.const_data_ptr<scalar_t>();
       const auto* u = up.const_data_ptr<scalar_t>();
       auto* y = out.mutable_data_ptr<scalar_t>();
-      at::parallel_for(0, gate.numel(), kGrain, [&](int64_t begin, int64_t end) {
+      parallel_elements(gate.numel(), kBlock, [&](int64_t begin, int64_t end) {
 #pragma omp simd
         for (int64_t i = begin; i < end; ++i) y[i] = g[i] / (1 + vector_exp(-g[i])) * u[i];
       });
@@ -50,7 +50,7 @@ class GatedProductFunction : public torch::autograd::Function<GatedProductFuncti
                         const auto* dy = grad.const_data_ptr<scalar_t>();
                         auto* dg = grad_gate.mutable_data_ptr<scalar_t>();
                         auto* du = grad_up.mutable_data_ptr<scalar_t>();
-                        at::parallel_for(0, gate.numel(), kGrain, [&](int64_t begin, int64_t end) {
+                        parallel_elements(gate.numel(), kBlock, [&](int64_t begin, int64_t end) {
 #pragma omp simd
                           for (int64_t i = begin; i < end; ++i) {
                             const scalar_t sigmoid = 1 / (1 + vector_exp(-g[i]));

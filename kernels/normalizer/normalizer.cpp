@@ -1,7 +1,6 @@
 #include "kernels/normalizer/normalizer.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
@@ -13,6 +12,7 @@
 #include "kernels/autograd.h"
 #include "kernels/normalizer/composed.h"
 #include "kernels/normalizer/row.h"
+#include "kernels/parallel.h"
 
 namespace oasis {
 namespace {
@@ -35,7 +35,7 @@ std::tuple<at::Tensor, at::Tensor> forward_cpu(const at::Tensor& logits,
     const auto* from = logits.const_data_ptr<scalar_t>();
     auto* to = probs.mutable_data_ptr<scalar_t>();
     auto* rho = null.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, null.numel(), rows_per_task(n), [&](std::int64_t begin, std::int64_t end) {
+    parallel_rows(null.numel(), rows_per_task(n), [&](std::int64_t begin, std::int64_t end) {
       for (auto row = begin; row < end; ++row) {
         rho[row] = normalize_row(spec, from + row * n, to + row * n, n);
       }
@@ -55,14 +55,13 @@ at::Tensor backward_cpu(const at::Tensor& logits, const at::Tensor& probs,
     const auto* dp = grad_probs.const_data_ptr<scalar_t>();
     const auto* drho = grad_null.defined() ? grad_null.const_data_ptr<scalar_t>() : nullptr;
     auto* to = grad_logits.mutable_data_ptr<scalar_t>();
-    at::parallel_for(
-        0, logits.numel() / n, rows_per_task(n), [&](std::int64_t begin, std::int64_t end) {
-          for (auto row = begin; row < end; ++row) {
-            const auto at = row * n;
-            normalize_row_backward(spec, from + at, p + at, dp + at,
-                                   drho != nullptr ? drho[row] : scalar_t(0), to + at, n);
-          }
-        });
+    parallel_rows(logits.numel() / n, rows_per_task(n), [&](std::int64_t begin, std::int64_t end) {
+      for (auto row = begin; row < end; ++row) {
+        const auto at = row * n;
+        normalize_row_backward(spec, from + at, p + at, dp + at,
+                               drho != nullptr ? drho[row] : scalar_t(0), to + at, n);
+      }
+    });
   });
   return grad_logits;
 }

@@ -1,6 +1,5 @@
 #include "kernels/rms_norm/rms_norm.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "kernels/dispatch.h"
+#include "kernels/parallel.h"
 #include "kernels/vector_loops.h"
 
 namespace oasis {
@@ -37,7 +37,7 @@ std::tuple<at::Tensor, at::Tensor> forward_cpu(const at::Tensor& x, const at::Te
     const auto* w = weight.const_data_ptr<scalar_t>();
     auto* out = y.mutable_data_ptr<scalar_t>();
     auto* r = inverse_rms.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, M, 32, [&](int64_t begin, int64_t end) {
+    parallel_rows(M, 32, [&](int64_t begin, int64_t end) {
       for (int64_t m = begin; m < end; ++m) {
         const scalar_t* row = in + m * D;
         r[m] =
@@ -65,7 +65,7 @@ std::tuple<at::Tensor, at::Tensor> backward_cpu(const at::Tensor& grad_y, const 
     const auto* dy = grad_y.const_data_ptr<scalar_t>();
     auto* dx = grad_x.mutable_data_ptr<scalar_t>();
     auto* sums = partial.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+    parallel_rows(chunks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t c = begin; c < end; ++c) {
         scalar_t* dw = sums + c * D;
         for (int64_t m = c * kChunk; m < std::min(M, (c + 1) * kChunk); ++m) {

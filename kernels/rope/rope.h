@@ -1,11 +1,14 @@
 // Rotary position embedding (Su et al. 2021) in Hugging Face's rotate-half convention: with
-// half = d/2 and angle φ_i = (offset + t)·theta^(−2i/d),
-//   y_i        = x_i cos φ_i − x_{i+half} sin φ_i
-//   y_{i+half} = x_{i+half} cos φ_i + x_i sin φ_i
+// half = d/2 and angle φ_i = (offset + t)·theta^(−2i/d)/divisors_i,
+//   y_i        = magnitude·(x_i cos φ_i − x_{i+half} sin φ_i)
+//   y_{i+half} = magnitude·(x_{i+half} cos φ_i + x_i sin φ_i)
+// Divisors and magnitude are those of context extension (models/rope_scaling.h).
 //
-// Operator: oasis::rope(Tensor x, float theta, int offset=0) -> Tensor
-// x [B, H, T, d], d even, any strides with unit stride in d; the result keeps x's strides. Angles
-// are computed in float64 and rounded once. Differentiable in x (the inverse rotation).
+// Operator: oasis::rope(Tensor x, float theta, int offset=0, float[] divisors=[],
+//                       float magnitude=1.0) -> Tensor
+// x [B, H, T, d], d even, any strides with unit stride in d; the result keeps x's strides. divisors
+// holds d/2 numbers, or none for ones. Angles are computed in float64 and rounded once.
+// Differentiable in x (the transposed rotation).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,6 +17,7 @@
 
 namespace oasis {
 
-at::Tensor rope(const at::Tensor& x, double theta, int64_t offset = 0);
+at::Tensor rope(const at::Tensor& x, double theta, int64_t offset = 0,
+                at::ArrayRef<double> divisors = {}, double magnitude = 1.0);
 
 }  // namespace oasis

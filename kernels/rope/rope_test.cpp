@@ -4,6 +4,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
+#include <ATen/ops/tensor.h>
 
 #include "kernels/operation_testing.h"
 #include "kernels/rope/rope_reference.h"
@@ -16,10 +17,21 @@ using namespace testing_support;
 struct Setting {
   double theta = 1e4;
   int64_t offset = 0;
+  bool scaled = false;  // divisors and a magnitude of context extension
+
+  // d/2 of them, growing, as extension stretches the slow frequencies most
+  std::vector<double> divisors(int64_t d) const {
+    std::vector<double> list;
+    for (int64_t i = 0; scaled && i < d / 2; ++i) list.push_back(1 + 0.75 * static_cast<double>(i));
+    return list;
+  }
+  double magnitude() const { return scaled ? 1.19 : 1.0; }
 };
 
 Operation fast(Setting s) {
-  return [=](const Tensors& in) { return Tensors{rope(in[0], s.theta, s.offset)}; };
+  return [=](const Tensors& in) {
+    return Tensors{rope(in[0], s.theta, s.offset, s.divisors(in[0].size(3)), s.magnitude())};
+  };
 }
 
 // Angles in float64, rounded once: the most accurate of the usual formulations.
@@ -28,9 +40,11 @@ Operation library(Setting s) {
     const auto& x = in[0];
     const int64_t half = x.size(3) / 2;
     const at::TensorOptions wide(at::kDouble);
-    const auto frequency = at::pow(s.theta, -at::arange(half, wide) / static_cast<double>(half));
+    auto frequency = at::pow(s.theta, -at::arange(half, wide) / static_cast<double>(half));
+    if (s.scaled) frequency = frequency / at::tensor(s.divisors(x.size(3)), wide);
     const auto angle = at::outer(at::arange(x.size(2), wide) + s.offset, frequency);
-    const auto c = angle.cos().to(x.scalar_type()), sn = angle.sin().to(x.scalar_type());
+    const auto c = (s.magnitude() * angle.cos()).to(x.scalar_type());
+    const auto sn = (s.magnitude() * angle.sin()).to(x.scalar_type());
     const auto low = x.narrow(3, 0, half), high = x.narrow(3, half, half);
     return Tensors{at::cat({low * c - high * sn, high * c + low * sn}, 3)};
   };
@@ -38,8 +52,10 @@ Operation library(Setting s) {
 
 Reference reference_of(Setting s) {
   return [=](const Tensors& in, const Tensors& cotangents) {
-    return Outcome{{reference::rope(in[0], s.theta, s.offset)},
-                   {reference::rope_backward(cotangents[0], s.theta, s.offset)}};
+    const auto divisors = s.divisors(in[0].size(3));
+    return Outcome{
+        {reference::rope(in[0], s.theta, s.offset, divisors, s.magnitude())},
+        {reference::rope_backward(cotangents[0], s.theta, s.offset, divisors, s.magnitude())}};
   };
 }
 
@@ -52,9 +68,10 @@ DrawCase cases(std::vector<int64_t> shape) {
 TEST(RopeTest, MatchesTheReference) {
   for (const auto& shape : std::vector<std::vector<int64_t>>{
            {1, 1, 1, 2}, {2, 3, 7, 8}, {1, 2, 130, 6}, {3, 1, 17, 22}, {1, 4, 33, 64}}) {
-    for (const Setting s : {Setting{1e4, 0}, Setting{5e5, 0}, Setting{1e4, 3}, Setting{1e6, 911}}) {
+    for (const Setting s : {Setting{1e4, 0}, Setting{5e5, 0}, Setting{1e4, 3}, Setting{1e6, 911},
+                            Setting{1e4, 5, /*scaled=*/true}}) {
       SCOPED_TRACE(testing::Message() << "shape " << at::IntArrayRef(shape) << " theta " << s.theta
-                                      << " offset " << s.offset);
+                                      << " offset " << s.offset << " scaled " << s.scaled);
       expect_matches(fast(s), library(s), reference_of(s), cases(shape));
     }
   }
@@ -109,6 +126,10 @@ TEST(RopeTest, BadShapesAreNamed) {
   EXPECT_NE(message_of([] {
               rope(at::randn({1, 2, 3, 5}), 1e4);
             }).find("not [1, 2, 3, 5]"),
+            std::string::npos);
+  EXPECT_NE(message_of([] {
+              rope(at::randn({1, 2, 3, 6}), 1e4, 0, std::vector<double>{1, 2});
+            }).find("must hold d/2 = 3 numbers, not 2"),
             std::string::npos);
 }
 

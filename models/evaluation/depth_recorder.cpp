@@ -15,8 +15,23 @@ namespace oasis {
 DepthRecorder::DepthRecorder(int64_t layers, int64_t heads, bool has_null)
     : heads_(heads), has_null_(has_null), rows_(static_cast<size_t>(layers)) {}
 
-void DepthRecorder::add_attention(int64_t layer, const AttentionRows& rows) {
+void DepthRecorder::add_attention(int64_t layer, const at::Tensor& probs,
+                                  const AttentionRows& rows) {
   rows_[static_cast<size_t>(layer)] = rows;
+  newest_probs_ = probs;
+}
+
+// Adds the newest source's last output to the sum over its run.
+void DepthRecorder::follow_run(const SourceLayers& newest) {
+  if (newest.empty()) return;
+  run_sum_ = newest.size() == 1 ? newest_probs_ : run_sum_ + newest_probs_;
+  if (newest.front() == newest.back()) return;
+  rows_of_runs_[newest] = attention_rows(run_sum_ / static_cast<double>(newest.size()));
+}
+
+const AttentionRows& DepthRecorder::rows_of(const SourceLayers& source) const {
+  if (source.front() == source.back()) return rows_[static_cast<size_t>(source.front())];
+  return rows_of_runs_.at(source);
 }
 
 DepthRecorder::RouterFigures& DepthRecorder::figures_of(const std::string& router) {
@@ -27,33 +42,34 @@ DepthRecorder::RouterFigures& DepthRecorder::figures_of(const std::string& route
 }
 
 void DepthRecorder::add_router(const std::string& router, const at::Tensor& weights,
-                               const std::vector<int64_t>& source_layers) {
+                               const std::vector<SourceLayers>& sources) {
+  follow_run(sources.back());
   const auto alpha = weights.to(at::kDouble);
   auto& figures = figures_of(router);
   figures.weight.add(alpha, {0, 1});
   const auto null = 1.0 - alpha.sum(-1);
   figures.null.add(has_null_ ? null : at::zeros_like(null), {0, 1});
   figures.entropy.add(at::special_entr(alpha).sum(-1), {0, 1});
-  if (alpha.size(1) > 1) add_joint_route(alpha, source_layers);
+  if (alpha.size(1) > 1) add_joint_route(alpha, sources);
 }
 
 void DepthRecorder::add_joint_route(const at::Tensor& weights,
-                                    const std::vector<int64_t>& source_layers) {
+                                    const std::vector<SourceLayers>& sources) {
   const int64_t later = weights.size(1) - 1;                    // queries t ≥ 1
   const auto alpha = weights.narrow(1, 1, later).unsqueeze(1);  // [B, 1, T−1, sources]
   const auto own_entropy = -at::special_entr(alpha);            // α ln α
   auto leakage = at::zeros({alpha.size(0), heads_, later}, alpha.options());
   auto concentration = at::zeros_like(leakage);
   auto negative_entropy = at::zeros_like(leakage);
-  for (size_t i = 0; i < source_layers.size(); ++i) {
+  for (size_t i = 0; i < sources.size(); ++i) {
     const auto a = alpha.select(-1, static_cast<int64_t>(i));
     const auto a_log_a = own_entropy.select(-1, static_cast<int64_t>(i));
-    if (source_layers[i] < 0) {
+    if (sources[i].empty()) {
       concentration = at::maximum(concentration, a);
       negative_entropy += a_log_a;
       continue;
     }
-    const auto& rows = rows_[static_cast<size_t>(source_layers[i])];
+    const auto& rows = rows_of(sources[i]);
     const auto of_later = [&](const at::Tensor& x) { return x.narrow(-1, 1, later); };
     leakage += a * of_later(rows.first);
     concentration = at::maximum(concentration, a * of_later(rows.largest));

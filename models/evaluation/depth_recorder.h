@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,12 @@ class DepthRecorder {
   // `has_null`: the depth normalizer's.
   DepthRecorder(int64_t layers, int64_t heads, bool has_null);
 
-  // A layer's attention; routers that come after read it.
-  void add_attention(int64_t layer, const AttentionRows& rows);
-  // α [B, T, sources] and the layer of each source, −1 for the embedding.
+  // A layer's probabilities [B, H, T, T] and their rows; routers that come after read them.
+  void add_attention(int64_t layer, const at::Tensor& probs, const AttentionRows& rows);
+  // α [B, T, sources] and each source's layers; the newest source of a run holds one output more
+  // than it did at the router before.
   void add_router(const std::string& router, const at::Tensor& weights,
-                  const std::vector<int64_t>& source_layers);
+                  const std::vector<SourceLayers>& sources);
   void report(EvaluationResult& result) const;
 
  private:
@@ -30,13 +32,18 @@ class DepthRecorder {
     RunningMean null, entropy;
   };
   RouterFigures& figures_of(const std::string& router);
-  void add_joint_route(const at::Tensor& weights, const std::vector<int64_t>& source_layers);
+  void follow_run(const SourceLayers& newest);
+  const AttentionRows& rows_of(const SourceLayers& source) const;
+  void add_joint_route(const at::Tensor& weights, const std::vector<SourceLayers>& sources);
 
   enum D4 { kLeakage, kConcentration, kNegativeEntropy };
 
   int64_t heads_;
   bool has_null_;
-  std::vector<AttentionRows> rows_;  // of the sequences being run, by layer
+  // Of the sequences being run: rows by layer, and of runs over several layers.
+  std::vector<AttentionRows> rows_;
+  std::map<SourceLayers, AttentionRows> rows_of_runs_;
+  at::Tensor newest_probs_, run_sum_;  // [B, H, T, T]: the last layer's; over the run in progress
   std::vector<RouterFigures> routers_;
   std::array<RunningMean, 3> d4_;
 };

@@ -79,7 +79,7 @@ nlohmann::json describe(const DatasetEntry& entry, const DataFolders& folders) {
           {"origin", entry.origin},
           {"licence", entry.licence},
           {"citation", entry.citation},
-          {"note", entry.note},
+          {"note", entry.note_for(folders.home)},
           {"files", files},
           {"urls", urls}};
 }
@@ -103,7 +103,9 @@ void list(const DataOptions& options) {
     fmt::print("{:20} splits: {}; licence: {}\n", "", join(splits, ", "), entry.licence);
     fmt::print("{:20} from: {}\n", "", entry.origin);
     if (!entry.citation.empty()) fmt::print("{:20} cite: {}\n", "", entry.citation);
-    if (!entry.note.empty()) fmt::print("{:20} note: {}\n", "", entry.note);
+    if (!entry.note.empty()) {
+      fmt::print("{:20} note: {}\n", "", entry.note_for(folders.home));
+    }
   }
 }
 
@@ -171,7 +173,7 @@ void fetch(const DataOptions& options) {
       fetched.push_back(path.string());
     }
     if (written.empty() && !options.json) fmt::print("{}: all files are there\n", name);
-    if (!entry.note.empty()) fmt::print(stderr, "{}: {}\n", name, entry.note);
+    if (!entry.note.empty()) fmt::print(stderr, "{}: {}\n", name, entry.note_for(folders.home));
   }
   if (options.json) print({{"fetched", fetched}});
 }

@@ -52,6 +52,18 @@ TEST_F(DataCommand, ListKnowsEveryDataSetWithOriginAndLicence) {
   }
 }
 
+TEST_F(DataCommand, ListNamesTheConversionOfParquetFiles) {
+  const auto command =
+      "scripts/parquet_to_jsonl.py \"" + (folder_ / "home").string() + "\"/wiki40b/*.parquet";
+  EXPECT_TRUE(contains(run("list"), command));
+  const auto listed = run_json("list");
+  for (const auto& entry : listed["datasets"]) {
+    if (entry["name"] == "bookcorpus_and_wiki") {
+      EXPECT_TRUE(contains(entry["note"].get<std::string>(), command));
+    }
+  }
+}
+
 TEST_F(DataCommand, TokenizeGivesTheSidecarAndItsFolder) {
   const auto made = run_json("tokenize word_problems --split valid");
   ASSERT_EQ(made.size(), 1u);

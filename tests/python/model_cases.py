@@ -71,6 +71,14 @@ def variants():
     small = dict(hidden_size=24, num_attention_heads=3, num_key_value_heads=3, num_hidden_layers=2,
                  intermediate_size=40)
     deep = dict(small, num_hidden_layers=6)
+    phi = dict(small, model_type="phi3", num_key_value_heads=1, tie_word_embeddings=False)
+    # 3 frequencies at head size 8; the cases' lengths lie on both sides of the original length.
+    longrope = dict(phi, partial_rotary_factor=0.75, original_max_position_embeddings=10,
+                    rope_scaling={"type": "longrope", "short_factor": [1.0, 1.3, 1.9],
+                                  "long_factor": [1.1, 4.0, 12.0]})
+    llama3 = dict(small, rope_theta=100.0, rope_scaling={
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64})
     table = {
         "no-object": (small, None, 2, 9, {}),
         "default-routing": (small, {"method": "oasis"}, 2, 9, {}),
@@ -106,6 +114,13 @@ def variants():
         "logit-limit-low": (small, {"method": "oasis"}, 2, 13, {"recency_bias": -60.0}),
         "open-nulls": (small, {"method": "oasis"}, 2, 3, {"self_attn.q_proj.weight": 0.0}),
         "zero-weights": (small, {"method": "oasis"}, 2, 9, {"attn_res_sa.q_proj.weight": 0.0, "o_proj.weight": 0.0}),
+        "phi3": (phi, {"method": "oasis"}, 2, 13, {}),
+        "phi3-partial-rotary": (dict(phi, partial_rotary_factor=0.75, num_attention_heads=1), {"method": "attnres"},
+                                2, 13, {}),
+        "phi3-biases": (dict(phi, attention_bias=True, mlp_bias=True), None, 2, 13, {}),
+        "phi3-longrope-short": (longrope, {"method": "oasis"}, 2, 10, {}),
+        "phi3-longrope-long": (longrope, {"method": "prenorm"}, 2, 17, {}),
+        "llama3-rope": (llama3, {"method": "oasis", "routing": "pseudo_query"}, 2, 33, {}),
     }
     cases = []
     for name, (shape, o, batch, length, overrides) in table.items():

@@ -41,6 +41,8 @@ class Config:
     rms_norm_eps: float
     rope_theta: float
     partial_rotary_factor: float
+    max_position_embeddings: int
+    rope_scaling: dict  # None, or config.json's, with original_max_position_embeddings inside
     tie_word_embeddings: bool
     attention_bias: bool
     mlp_bias: bool
@@ -56,6 +58,12 @@ class Config:
     recency: str
     clip_zeta: float
     clip_gamma: float
+
+
+def scaling_of(values):
+    scaling = values.get("rope_scaling")
+    beside = {k: values[k] for k in ["original_max_position_embeddings"] if k in values}
+    return scaling and beside | scaling
 
 
 def parse_config(values):
@@ -79,6 +87,8 @@ def parse_config(values):
         rms_norm_eps=values.get("rms_norm_eps", 1e-6),
         rope_theta=values.get("rope_theta", 10000.0),
         partial_rotary_factor=values.get("partial_rotary_factor", 1.0),
+        max_position_embeddings=values.get("max_position_embeddings", 2048),
+        rope_scaling=scaling_of(values),
         tie_word_embeddings=values.get("tie_word_embeddings", False),
         attention_bias=values.get("attention_bias", False),
         mlp_bias=values.get("mlp_bias", False),

@@ -72,8 +72,8 @@ def massive_activations(record, layers):
 def joint_route(record):
     """Assumption D.4 of the paper on q(i,j) = alpha_i p_i(j), per router, head and query.
 
-    Queries in the sink set {0} are excluded. A source that holds several layers' outputs (block form) takes the mean
-    of their probabilities.
+    Queries in the sink set {0} are excluded. A run (block form) has the mean over its outputs' p, as it has the mean
+    of their psi; an MLP's output has the p of its layer's attention.
     """
     totals, n = torch.zeros(3, dtype=torch.float64), 0
     B, H, T, _ = record.probs[0].shape

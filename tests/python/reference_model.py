@@ -5,6 +5,7 @@ Shapes: B batch, T positions, D hidden size, H heads, d head size, n sources, A 
 """
 
 import dataclasses
+import math
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class Record:
     null_posterior: list = dataclasses.field(default_factory=list)  # per layer [B,T]
     head_nulls: list = dataclasses.field(default_factory=list)  # per layer [B,H,T]
     depth_weights: dict = dataclasses.field(default_factory=dict)  # "0.sa", "0.mlp", "final": [B,T,n]
-    sources: dict = dataclasses.field(default_factory=dict)  # the same keys: per source, indices of its layers
+    sources: dict = dataclasses.field(default_factory=dict)  # the same keys: per source, the layer of each output
     probs: list = dataclasses.field(default_factory=list)  # per layer [B,H,T,T], as they multiply V
     sites: dict = dataclasses.field(default_factory=dict)  # module name: [B,T,D]
 
@@ -39,12 +40,33 @@ def rms_norm(x, gain, eps):
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * gain
 
 
-def rope(x, theta, rotated=None):
+def rope_frequencies(theta, rotated, length, scaling=None, max_length=0, dtype=torch.float64, device=None):
+    """(frequencies [rotated/2], factor of cosines and sines) as transformers' modeling_rope_utils defines them."""
+    frequency = theta ** (-torch.arange(0, rotated, 2, dtype=dtype, device=device) / rotated)
+    if scaling is None:
+        return frequency, 1.0
+    original = scaling["original_max_position_embeddings"]
+    if scaling.get("type") == "longrope":
+        divisors = scaling["long_factor" if length > original else "short_factor"]
+        stretch = max(max_length / original, 1.0)
+        factor = math.sqrt(1 + math.log(stretch) / math.log(original))
+        return frequency / torch.tensor(divisors, dtype=dtype, device=device), factor
+    assert scaling["rope_type"] == "llama3"
+    low, high, factor = scaling["low_freq_factor"], scaling["high_freq_factor"], scaling["factor"]
+    wavelength = 2 * math.pi / frequency
+    smooth = (original / wavelength - low) / (high - low)
+    between = (1 - smooth) * frequency / factor + smooth * frequency
+    scaled = torch.where(wavelength > original / low, frequency / factor,
+                         torch.where(wavelength < original / high, frequency, between))
+    return scaled, 1.0
+
+
+def rope(x, theta, rotated=None, scaling=None, max_length=0):
     """Rotary embedding of x [B,H,T,d] in the rotate-half convention; only the first `rotated` dimensions turn."""
     rotated = rotated or x.shape[-1]
-    frequency = theta ** (-torch.arange(0, rotated, 2, dtype=x.dtype, device=x.device) / rotated)
+    frequency, factor = rope_frequencies(theta, rotated, x.shape[-2], scaling, max_length, x.dtype, x.device)
     angle = torch.arange(x.shape[-2], dtype=x.dtype, device=x.device)[:, None] * frequency
-    cos, sin = torch.cat([angle, angle], -1).cos(), torch.cat([angle, angle], -1).sin()
+    cos, sin = factor * torch.cat([angle, angle], -1).cos(), factor * torch.cat([angle, angle], -1).sin()
     turned, rest = x[..., :rotated], x[..., rotated:]
     a, b = turned.chunk(2, -1)
     return torch.cat([turned * cos + torch.cat([-b, a], -1) * sin, rest], -1)
@@ -87,7 +109,7 @@ class Model:
             q = self.norm(name + ".q_norm", q, quantized=False)
             k = self.norm(name + ".k_norm", k, quantized=False)
         rotated = int(d * c.partial_rotary_factor)
-        q, k = rope(q, c.rope_theta, rotated), rope(k, c.rope_theta, rotated)
+        q, k = (rope(y, c.rope_theta, rotated, c.rope_scaling, c.max_position_embeddings) for y in (q, k))
         k, v = (y.repeat_interleave(H // Hkv, 1) for y in (k, v))
         scores = self.q.activation(name + ".scores", q @ k.transpose(-1, -2) / d**0.5)
         probs, null = attention_weights(scores, c.token_normalizer, c.clip_zeta, c.clip_gamma)
@@ -187,7 +209,7 @@ class Model:
             starts = range(0, len(outputs), run)
             sources = [x0] + [sum(outputs[s:s + run]) for s in starts]
             nulls = [torch.zeros_like(x0[..., 0])] + [torch.stack(Psi[s:s + run]).mean(0) for s in starts]
-            layers = [[]] + [sorted({j // 2 for j in range(s, min(s + run, len(outputs)))}) for s in starts]
+            layers = [[]] + [[j // 2 for j in range(s, min(s + run, len(outputs)))] for s in starts]
             return self.route(router, key, sources, nulls, layers, record)
 
         for i in range(self.c.num_hidden_layers):

@@ -26,6 +26,9 @@ CASES = [
     Case("oasis-projected", BASE | SHAPE | {"oasis": {"method": "oasis"}}, 5, 70),
     Case("oasis-pseudo", BASE | SHAPE | {"oasis": {"method": "oasis", "routing": "pseudo_query"}}, 4, 33),
     Case("oasis-block", BASE | SHAPE | {"oasis": {"method": "oasis", "routing": "block", "block_count": 3}}, 4, 33),
+    # Runs of three outputs, which hold one of a layer and both of another.
+    Case("oasis-block-over-layers",
+         BASE | SHAPE | {"oasis": {"method": "oasis", "routing": "block", "block_count": 2}}, 4, 33),
     Case("clipped", BASE | SHAPE | {"oasis": {"method": "clipped_softmax", "clip_gamma": -0.1}}, 3, 20),
     Case("sparsemax", BASE | SHAPE | {"oasis": {"method": "sparsemax", "routing": "pseudo_query"}}, 3, 20),
 ]

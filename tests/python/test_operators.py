@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 import reference_normalizers
 from operator_checks import check, gradcheck
-from reference_model import rms_norm, rope
+from reference_model import rms_norm, rope, rope_frequencies
 from reference_normalizers import NAMES
 from reference_quantization import percentile, quantize_activation, quantize_weight
 
@@ -260,6 +260,13 @@ def test_rms_norm_gradcheck_and_strides(operators):
 @pytest.mark.parametrize("theta", [10000.0, 5e5])
 def test_rope(operators, shape, theta):
     check(lambda x: operators.rope(x, theta), lambda x: rope(x, theta), [randn(*shape)])
+
+
+def test_rope_of_context_extension(operators):
+    scaling = {"type": "longrope", "short_factor": [1.0, 1.5, 9.0], "original_max_position_embeddings": 64}
+    _, magnitude = rope_frequencies(1e4, 6, 17, scaling, 512)
+    check(lambda x: operators.rope(x, 1e4, 0, scaling["short_factor"], magnitude),
+          lambda x: rope(x, 1e4, scaling=scaling, max_length=512), [randn(2, 3, 17, 6)])
 
 
 def test_rope_offset_and_strides(operators):
