@@ -100,8 +100,8 @@ __global__ void __launch_bounds__(kBlock) token_stats_kernel(ActivationStats p) 
 #pragma unroll
     for (int j = 0; j < kPack; ++j) moments.add(static_cast<double>(values[j]) - mean);
   });
-  const double stats[kStats] = {team.max(largest), mean, team.sum(moments.m2),
-                                team.sum(moments.m3), team.sum(moments.m4)};
+  const double stats[kStats] = {team.max(largest), mean, team.sum(moments.m2), team.sum(moments.m3),
+                                team.sum(moments.m4)};
   if (lane == 0) {
     for (int i = 0; i < kStats; ++i) p.per_token[token * kStats + i] = stats[i];
   }
@@ -125,8 +125,7 @@ __global__ void __launch_bounds__(kBlock) sequence_stats_kernel(ActivationStats 
     const double delta = token[1] - mean, square = delta * delta;
     whole.m2 += token[2] + size * square;
     whole.m3 += token[3] + 3 * delta * token[2] + size * square * delta;
-    whole.m4 +=
-        token[4] + 4 * delta * token[3] + 6 * square * token[2] + size * square * square;
+    whole.m4 += token[4] + 4 * delta * token[3] + 6 * square * token[2] + size * square * square;
   }
   const double stats[kStats] = {team.max(largest), mean, team.sum(whole.m2), team.sum(whole.m3),
                                 team.sum(whole.m4)};
@@ -143,8 +142,7 @@ void launch_tokens(const ActivationStats& p) {
     const auto blocks = static_cast<unsigned>((tokens + kTokens - 1) / kTokens);
     token_stats_kernel<T, kPack, 32><<<blocks, kBlock, 0, p.stream>>>(p);
   } else {
-    token_stats_kernel<T, kPack, kBlock>
-        <<<static_cast<unsigned>(tokens), kBlock, 0, p.stream>>>(p);
+    token_stats_kernel<T, kPack, kBlock><<<static_cast<unsigned>(tokens), kBlock, 0, p.stream>>>(p);
   }
 }
 

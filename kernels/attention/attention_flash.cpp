@@ -56,7 +56,8 @@ at::Tensor with_unit_stride(const at::Tensor& x) {
 bool cudnn_serves(const at::Tensor& q) {
   constexpr int64_t kLengthMultiple = 128, kLargestHead = 128;
   return q.is_cuda() && q.size(2) % kLengthMultiple == 0 && q.size(3) <= kLargestHead &&
-         at::globalContext().userEnabledCuDNNSDP() && !at::globalContext().deterministicAlgorithms();
+         at::globalContext().userEnabledCuDNNSDP() &&
+         !at::globalContext().deterministicAlgorithms();
 }
 
 // Up to here flash attention's backward kernel is the faster one (H100, d 64).

@@ -19,7 +19,8 @@ constexpr float kNothingReplaced = 1.0f;
 template <class T>
 constexpr float kStretch = std::is_same_v<T, __half> ? 0x1p12f : 0x1p20f;
 
-// Tokens that follow each other in the order of rows. Rows are close together in memory head by head
+// Tokens that follow each other in the order of rows. Rows are close together in memory head by
+// head
 // ([B, T, H, d] as a rule), their statistics [B, H, T] token by token: tiles of 8 tokens and all
 // heads read whole sectors of both.
 constexpr unsigned kTokens = 8;

@@ -19,8 +19,8 @@ struct HeadRows {
 struct Softmax1Forward {
   ElementType type;  // a 16-bit one
   int64_t B, H, T, d;
-  HeadRows out;      // softmax's
-  HeadRows context;  // σ(lse)·out; may be `out`
+  HeadRows out;           // softmax's
+  HeadRows context;       // σ(lse)·out; may be `out`
   const float* lse;       // [B, H, T]
   float* null_posterior;  // [B, H, T] σ(−lse)
   float* lse1;            // [B, H, T] softplus(lse)
@@ -31,8 +31,8 @@ struct Softmax1Forward {
 void softmax1_forward(const Softmax1Forward& p);
 
 // out' = context + (term/‖dO‖²)·dO with term = ρ·∂L/∂ρ. A row whose ‖dO‖² is tiny gets out' =
-// (stretch, 0, …) and its dO's first element becomes term/stretch, until `softmax1_restore` puts the
-// old one back.
+// (stretch, 0, …) and its dO's first element becomes term/stretch, until `softmax1_restore` puts
+// the old one back.
 struct Softmax1Backward {
   ElementType type;
   int64_t B, H, T, d;

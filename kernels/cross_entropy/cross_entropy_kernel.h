@@ -9,8 +9,8 @@
 
 namespace oasis::cuda {
 
-// losses [rows] = log Σ_v e^{logits_v} − logits_target, 0 for an ignored target, NaN for one outside
-// [0, V). With a gradient, the logits become softmax − onehot, zeros if ignored.
+// losses [rows] = log Σ_v e^{logits_v} − logits_target, 0 for an ignored target, NaN for one
+// outside [0, V). With a gradient, the logits become softmax − onehot, zeros if ignored.
 struct CrossEntropy {
   ElementType type;
   int64_t rows, V;

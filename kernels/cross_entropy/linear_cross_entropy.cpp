@@ -130,17 +130,17 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
   }
 };
 
-// The gradients that are kept are those of Σ losses: what comes in from above and the mean's divisor
-// meet them in one pass, in float32.
+// The gradients that are kept are those of Σ losses: what comes in from above and the mean's
+// divisor meet them in one pass, in float32.
 class LinearCrossEntropyCudaFunction
     : public torch::autograd::Function<LinearCrossEntropyCudaFunction> {
  public:
   static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden,
                                const at::Tensor& weight, const at::Tensor& targets,
                                at::ScalarType type, bool with_gradient) {
-    const auto result = linear_cross_entropy_cuda->run(hidden.to(type).contiguous(),
-                                                       weight.to(type).contiguous(),
-                                                       targets.contiguous(), with_gradient);
+    const auto result =
+        linear_cross_entropy_cuda->run(hidden.to(type).contiguous(), weight.to(type).contiguous(),
+                                       targets.contiguous(), with_gradient);
     const auto inverse_count = targets.ne(kIgnoredTarget).sum().to(at::kFloat).reciprocal();
     if (with_gradient) {
       ctx->save_for_backward({result.grad_hidden, result.grad_weight, inverse_count});

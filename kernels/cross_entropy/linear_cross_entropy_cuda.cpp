@@ -24,7 +24,8 @@ int64_t chunk_rows(int64_t M, int64_t bytes_in_row) {
   const auto round_up = [](int64_t rows) {
     return (rows + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
   };
-  const int64_t most = std::max(kLogitBytes / bytes_in_row / kRowMultiple * kRowMultiple, kRowMultiple);
+  const int64_t most =
+      std::max(kLogitBytes / bytes_in_row / kRowMultiple * kRowMultiple, kRowMultiple);
   const int64_t chunks = std::max<int64_t>((M + most - 1) / most, 1);
   return std::min(round_up((M + chunks - 1) / chunks), most);
 }

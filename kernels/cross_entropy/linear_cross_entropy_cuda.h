@@ -19,6 +19,7 @@ struct LinearCrossEntropyCuda {
                 bool with_gradient);
 };
 
-extern const LinearCrossEntropyCuda* linear_cross_entropy_cuda;  // null unless the library is loaded
+extern const LinearCrossEntropyCuda*
+    linear_cross_entropy_cuda;  // null unless the library is loaded
 
 }  // namespace oasis

@@ -1,5 +1,4 @@
 #include "kernels/cuda/column_sum.h"
-
 #include "kernels/cuda/launch.h"
 
 namespace oasis::cuda {

@@ -9,8 +9,8 @@ namespace {
 
 constexpr int kBlock = 256;
 
-// Calls use(first) on every pack of this thread, then use_one(index) on the elements behind the last
-// whole pack.
+// Calls use(first) on every pack of this thread, then use_one(index) on the elements behind the
+// last whole pack.
 template <int kPack, class Use, class UseOne>
 __device__ void walk(int64_t count, Use&& use, UseOne&& use_one) {
   const int64_t thread = blockIdx.x * int64_t{kBlock} + threadIdx.x;
@@ -52,8 +52,9 @@ struct Grid {
 };
 
 __device__ float weight_scale(float largest, float highest) {
-  return largest == 0 ? 1.0f
-                      : static_cast<float>(static_cast<double>(largest) / static_cast<double>(highest));
+  return largest == 0
+             ? 1.0f
+             : static_cast<float>(static_cast<double>(largest) / static_cast<double>(highest));
 }
 
 template <class T, int kPack>

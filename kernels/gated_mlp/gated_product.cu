@@ -24,8 +24,7 @@ __device__ float sigmoid(float x) {
 template <class T, int kPack, bool kBackward>
 __global__ void __launch_bounds__(kBlock) gated_product_kernel(GatedProduct p, int blocks_in_row) {
   const int64_t row = blockIdx.x / blocks_in_row;
-  const int64_t column =
-      (int64_t{blockIdx.x % blocks_in_row} * kBlock + threadIdx.x) * kPack;
+  const int64_t column = (int64_t{blockIdx.x % blocks_in_row} * kBlock + threadIdx.x) * kPack;
   if (column >= p.I) return;
   float gate[kPack], up[kPack];
   load(at<const T>(p.gate, row, column), gate);
@@ -54,7 +53,8 @@ void launch(GatedProduct p, std::initializer_list<Matrix> operands, const char* 
   if (p.rows == 0 || p.I == 0) return;
   dispatch_element(p.type, [&]<class T>() {
     constexpr int kPack = 16 / sizeof(T);
-    const bool dense = std::ranges::all_of(operands, [&](const Matrix& m) { return m.stride == p.I; });
+    const bool dense =
+        std::ranges::all_of(operands, [&](const Matrix& m) { return m.stride == p.I; });
     // A long row keeps blocks full where short ones would leave threads idle.
     if (dense) {
       p.I *= p.rows;

@@ -42,8 +42,10 @@ struct GatedProductOnDevice {
   }
 };
 
-const GatedProductCuda kGatedProductOnDevice = {GatedProductOnDevice::forward, GatedProductOnDevice::backward};
-[[maybe_unused]] const bool kGatedProductRegistered = (gated_product_cuda = &kGatedProductOnDevice, true);
+const GatedProductCuda kGatedProductOnDevice = {GatedProductOnDevice::forward,
+                                                GatedProductOnDevice::backward};
+[[maybe_unused]] const bool kGatedProductRegistered =
+    (gated_product_cuda = &kGatedProductOnDevice, true);
 
 }  // namespace
 }  // namespace oasis

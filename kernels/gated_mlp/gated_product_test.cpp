@@ -51,7 +51,8 @@ TEST(GatedProductTest, BothHalvesInOneTensor) {
   EXPECT_TRUE(at::equal(fused, apart));
   const auto weight = draw({2, 5, 7}, 1, 1);
   const auto grads = torch::autograd::grad({apart}, {gate, up}, {weight});
-  EXPECT_TRUE(at::equal(torch::autograd::grad({fused}, {gate_up}, {weight})[0], at::cat(grads, -1)));
+  EXPECT_TRUE(
+      at::equal(torch::autograd::grad({fused}, {gate_up}, {weight})[0], at::cat(grads, -1)));
   EXPECT_NE(message_of([] { gated_product(draw({3, 5}, 1, 0)); }).find("2·I"), std::string::npos);
 }
 

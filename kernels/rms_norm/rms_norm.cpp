@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "kernels/dispatch.h"
-#include "kernels/rms_norm/rms_norm_cuda.h"
 #include "kernels/parallel.h"
+#include "kernels/rms_norm/rms_norm_cuda.h"
 #include "kernels/vector_loops.h"
 
 namespace oasis {
@@ -189,7 +189,6 @@ std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::T
 
 TORCH_LIBRARY_FRAGMENT(oasis, m) {
   m.def("rms_norm(Tensor x, Tensor weight, float eps) -> Tensor", &oasis::rms_norm);
-  m.def(
-      "add_rms_norm(Tensor x, Tensor branch, Tensor weight, float eps) -> (Tensor h, Tensor y)",
-      &oasis::add_rms_norm);
+  m.def("add_rms_norm(Tensor x, Tensor branch, Tensor weight, float eps) -> (Tensor h, Tensor y)",
+        &oasis::add_rms_norm);
 }

@@ -89,7 +89,8 @@ __global__ void __launch_bounds__(kRowBlock, 2) rms_norm_backward_kernel(RmsNorm
       }
       __syncthreads();
     }
-    for (int column = threadIdx.x; column < p.D; column += kRowBlock) partial[column] = sums[column];
+    for (int column = threadIdx.x; column < p.D; column += kRowBlock)
+      partial[column] = sums[column];
   }
 }
 
@@ -113,8 +114,7 @@ void rms_norm_backward(const RmsNormBackward& p) {
                             aligned(p.weight, 16) && aligned(p.grad_x, 16) &&
                             aligned(p.partial, 16);
     dispatch_layout(p.type, p.D, vectorized, [&]<class L>() {
-      rms_norm_backward_kernel<L>
-          <<<static_cast<unsigned>(blocks), kRowBlock, 0, p.stream>>>(p);
+      rms_norm_backward_kernel<L><<<static_cast<unsigned>(blocks), kRowBlock, 0, p.stream>>>(p);
     });
     check_launch("rms_norm_backward");
   }

@@ -11,8 +11,7 @@ namespace {
 
 struct RmsNormOnDevice {
   static bool serves(const at::Tensor& x) {
-    return cuda::has_element_type(x) && x.size(-1) > 0 &&
-           x.size(-1) <= cuda::kRmsNormLargestWidth;
+    return cuda::has_element_type(x) && x.size(-1) > 0 && x.size(-1) <= cuda::kRmsNormLargestWidth;
   }
 
   static std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(
@@ -63,7 +62,7 @@ struct RmsNormOnDevice {
 };
 
 const RmsNormCuda kRmsNormOnDevice = {RmsNormOnDevice::serves, RmsNormOnDevice::forward,
-                               RmsNormOnDevice::backward};
+                                      RmsNormOnDevice::backward};
 [[maybe_unused]] const bool kRmsNormRegistered = (rms_norm_cuda = &kRmsNormOnDevice, true);
 
 }  // namespace

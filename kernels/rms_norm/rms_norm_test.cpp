@@ -87,8 +87,9 @@ TEST(RmsNormTest, ResidualAdd) {
   };
   expect_matches(add, compose, reference, [](uint64_t seed) {
     const std::vector<int64_t> shape = {3, 7, 33};
-    return Case{{draw(shape, 1, 5 * seed), draw(shape, 1, 5 * seed + 1), draw({33}, 1, 5 * seed + 2)},
-                {draw(shape, 1, 5 * seed + 3), draw(shape, 1, 5 * seed + 4)}};
+    return Case{
+        {draw(shape, 1, 5 * seed), draw(shape, 1, 5 * seed + 1), draw({33}, 1, 5 * seed + 2)},
+        {draw(shape, 1, 5 * seed + 3), draw(shape, 1, 5 * seed + 4)}};
   });
 }
 

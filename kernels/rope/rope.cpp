@@ -196,8 +196,7 @@ std::pair<at::Tensor, at::Tensor> checked_table(const char* operation, const at:
 
 at::Tensor rope(const at::Tensor& x, double theta, int64_t offset, at::ArrayRef<double> divisors,
                 double magnitude) {
-  const auto [cosine, sine] =
-      checked_table("oasis::rope", x, theta, offset, divisors, magnitude);
+  const auto [cosine, sine] = checked_table("oasis::rope", x, theta, offset, divisors, magnitude);
   if (x.is_cpu()) return RopeFunction::apply(x, cosine, sine);
   if (cuda_serves_rotation(x)) return RopeCudaFunction::apply(x, std::nullopt, cosine, sine, 0.0);
   const int64_t half = x.size(3) / 2;

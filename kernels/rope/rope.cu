@@ -11,9 +11,9 @@ namespace {
 
 constexpr int kBlock = 256;
 
-// A group of `lanes` threads (a power of two) has a position and walks over its heads; each lane has
-// the same pack of neighbours in both halves of a head. Lanes behind the last pack only take part in
-// the sums.
+// A group of `lanes` threads (a power of two) has a position and walks over its heads; each lane
+// has the same pack of neighbours in both halves of a head. Lanes behind the last pack only take
+// part in the sums.
 template <int kPack>
 struct Lane {
   __device__ Lane(int64_t d, int lanes)

@@ -22,7 +22,8 @@ namespace oasis {
 at::Tensor rope(const at::Tensor& x, double theta, int64_t offset = 0,
                 at::ArrayRef<double> divisors = {}, double magnitude = 1.0);
 
-// rope(rms_norm(x, weight, eps)), weight [d]: a head's QK norm and its rotation, one pass on the GPU.
+// rope(rms_norm(x, weight, eps)), weight [d]: a head's QK norm and its rotation, one pass on the
+// GPU.
 at::Tensor rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, double theta,
                          int64_t offset = 0, at::ArrayRef<double> divisors = {},
                          double magnitude = 1.0);

@@ -1,5 +1,5 @@
-// The CUDA kernels behind rope.h. x [B, H, T, d]; cosine, sine [T, d/2] and gain [d] are float32 and
-// contiguous.
+// The CUDA kernels behind rope.h. x [B, H, T, d]; cosine, sine [T, d/2] and gain [d] are float32
+// and contiguous.
 #pragma once
 
 #include <ATen/core/Tensor.h>

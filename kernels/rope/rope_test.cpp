@@ -105,10 +105,9 @@ TEST(RopeTest, BehindANormOfEachHead) {
   const auto y = rms_norm_rope(x, weight, 1e-6, 1e4, 3);
   EXPECT_TRUE(at::equal(y, rope(rms_norm(x, weight, 1e-6), 1e4, 3)));
   EXPECT_EQ(y.strides(), x.strides());
-  EXPECT_NE(message_of([&] {
-              rms_norm_rope(x, draw({4}, 1, 1), 1e-6, 1e4);
-            }).find("weight must be [8]"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { rms_norm_rope(x, draw({4}, 1, 1), 1e-6, 1e4); }).find("weight must be [8]"),
+      std::string::npos);
 }
 
 TEST(RopeTest, GradientOfStridedInput) {
