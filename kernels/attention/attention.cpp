@@ -4,13 +4,18 @@
 
 #include <cmath>
 
+#include "kernels/attention/attention_cuda.h"
 #include "kernels/attention/attention_paths.h"
 #include "kernels/autograd.h"
 
 namespace oasis {
+
+const attention_paths::SparseAttentionCuda* attention_paths::sparse_attention_cuda = nullptr;
+
 namespace {
 
 using attention_paths::Problem;
+using attention_paths::sparse_attention_cuda;
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
@@ -41,17 +46,21 @@ void check_inputs(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 // On the CPU our tiles are faster than LibTorch's flash kernel for softmax and Softmax1 too (T 512,
 // d 64: 1.6 times forward, 1.9 times backward) and lose nothing at large logits, where a
 // log-sum-exp has no digits left for the difference to its row.
-enum class Path { kTiled, kFlash, kComposed };
+enum class Path { kTiled, kFlash, kCuda, kComposed };
 
 Path path_of(const Problem& problem) {
   if (problem.q.is_cpu()) return Path::kTiled;
-  return attention_paths::flash_serves(problem) ? Path::kFlash : Path::kComposed;
+  if (attention_paths::flash_serves(problem)) return Path::kFlash;
+  const bool served = sparse_attention_cuda != nullptr && sparse_attention_cuda->serves(problem);
+  return served ? Path::kCuda : Path::kComposed;
 }
 
-// The half types go to the flash kernel as they are; all else computes in float32 or float64.
+// The half types go to kernels that take them as they are; all else computes in float32 or float64.
 Problem in_compute_type(const Problem& problem) {
   const auto type = problem.q.scalar_type();
-  if (type == at::kFloat || type == at::kDouble || path_of(problem) == Path::kFlash) return problem;
+  if (type == at::kFloat || type == at::kDouble) return problem;
+  const auto path = path_of(problem);
+  if (path == Path::kFlash || path == Path::kCuda) return problem;
   return {problem.q.to(at::kFloat), problem.k.to(at::kFloat), problem.v.to(at::kFloat),
           problem.spec, problem.scale};
 }
@@ -62,6 +71,8 @@ attention_paths::Forward run_forward(const Problem& problem) {
       return attention_paths::tiled_forward(problem);
     case Path::kFlash:
       return attention_paths::flash_forward(problem);
+    case Path::kCuda:
+      return sparse_attention_cuda->forward(problem);
     case Path::kComposed:
       break;
   }
@@ -77,6 +88,8 @@ attention_paths::Gradients run_backward(const Problem& problem,
       return attention_paths::tiled_backward(problem, saved, grad_context, grad_null);
     case Path::kFlash:
       return attention_paths::flash_backward(problem, saved, grad_context, grad_null);
+    case Path::kCuda:
+      return sparse_attention_cuda->backward(problem, saved, grad_context);
     case Path::kComposed:
       break;
   }

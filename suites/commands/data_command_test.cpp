@@ -56,7 +56,8 @@ TEST_F(DataCommand, ListNamesTheConversionOfParquetFiles) {
   const auto command =
       "scripts/parquet_to_jsonl.py \"" + (folder_ / "home").string() + "\"/wiki40b/*.parquet";
   EXPECT_TRUE(contains(run("list"), command));
-  for (const auto& entry : run_json("list")["datasets"]) {
+  const auto listed = run_json("list");
+  for (const auto& entry : listed["datasets"]) {
     if (entry["name"] == "bookcorpus_and_wiki") {
       EXPECT_TRUE(contains(entry["note"].get<std::string>(), command));
     }

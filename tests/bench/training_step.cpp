@@ -1,7 +1,9 @@
 // Times training steps of one method and prints JSON: seconds per step (each, and the median) and
-// the process's peak memory. tests/python/bench_step.py sets it beside the eager PyTorch model.
+// peak memory. tests/python/bench_step.py sets it beside the eager PyTorch model on the CPU,
+// tests/python/bench_gpu_step.py beside torch.compile on a GPU.
 #include <ATen/Parallel.h>
 #include <ATen/ops/randint.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +15,18 @@
 #include "baselines/method_config.h"
 #include "models/initialization.h"
 #include "models/trainer.h"
+#include "suites/compute.h"
+#include "suites/torch_options.h"
+
+namespace {
+
+// What the GPU's allocator has held at most.
+int64_t peak_device_bytes(const std::string& device) {
+  if (device == "cpu") return 0;
+  return at::getDeviceAllocator(at::kCUDA)->getDeviceStats(0).reserved_bytes[0].peak;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("Times training steps");
@@ -32,6 +46,11 @@ int main(int argc, char** argv) {
   app.add_option("--steps", steps);
   app.add_option("--warmup", warmup);
   app.add_option("--threads", threads);
+  std::string device = "cpu";
+  oasis::TrainingOptions options;
+  app.add_option("--device", device)->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--cuda-graph", options.cuda_graph);
+  app.add_flag("--recompute", options.recompute);
   CLI11_PARSE(app, argc, argv);
   at::set_num_threads(threads);
   const nlohmann::json config = {{"vocab_size", vocabulary},
@@ -44,9 +63,12 @@ int main(int argc, char** argv) {
                                   {{"method", method},
                                    {"routing", routing},
                                    {"clip_gamma", -12.0 / static_cast<double>(length)}}}};
+  const auto run_device = oasis::choose_device(device, "auto", "arguments");
+  options.autocast_bf16 = run_device.dtype == "bfloat16";
   oasis::Decoder model(oasis::parse_checkpoint_config(config, "arguments"), at::kFloat);
   oasis::initialize(model, {}, 0);
-  oasis::Trainer trainer(model, {});
+  model = model.to(at::TensorOptions(at::kFloat).device(oasis::torch_device(run_device)));
+  oasis::Trainer trainer(model, options);
   std::vector<double> seconds;
   double loss = 0;
   for (int i = 0; i < warmup + steps; ++i) {
@@ -63,6 +85,7 @@ int main(int argc, char** argv) {
   const nlohmann::json report = {{"seconds", seconds},
                                  {"median_seconds", sorted[sorted.size() / 2]},
                                  {"peak_rss_bytes", usage.ru_maxrss * int64_t{1024}},
+                                 {"peak_device_bytes", peak_device_bytes(device)},
                                  {"parameters", model.parameter_count()},
                                  {"loss", loss}};
   std::cout << report.dump() << "\n";

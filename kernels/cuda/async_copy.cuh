@@ -1,0 +1,24 @@
+// Copies from global to shared memory that run beside the computation.
+#pragma once
+
+#include <cstdint>
+
+namespace oasis::cuda {
+
+// 16 bytes, both addresses multiples of 16; zeros when `valid` is false, and then nothing is read.
+__device__ inline void copy_async(std::uint32_t shared, const void* global, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
+               "r"(valid ? 16 : 0)
+               : "memory");
+}
+
+// Closes a group of copies.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most `kPending` of this thread's groups are unfinished.
+template <int kPending>
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+}  // namespace oasis::cuda
