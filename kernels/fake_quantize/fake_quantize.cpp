@@ -24,7 +24,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-constexpr std::int64_t kElementsPerTask = 16384;
+constexpr std::int64_t kValuesPerTask = 16384;
 constexpr double kSmallestScale = 1e-12;
 
 using Grid = FakeQuantizeGrid;
@@ -65,7 +65,7 @@ at::Tensor quantize_cpu(const at::Tensor& x, const Grid& grid) {
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "oasis::fake_quantize", [&] {
     const auto* from = x.const_data_ptr<scalar_t>();
     auto* to = out.mutable_data_ptr<scalar_t>();
-    parallel_elements(x.numel(), kElementsPerTask, [&](std::int64_t begin, std::int64_t end) {
+    parallel_elements(x.numel(), kValuesPerTask, [&](std::int64_t begin, std::int64_t end) {
       quantize_values(TypedGrid<scalar_t>(grid), from + begin, to + begin, end - begin);
     });
   });
@@ -78,7 +78,7 @@ at::Tensor gradient_cpu(const at::Tensor& x, const at::Tensor& grad, const Grid&
     const auto* from = x.const_data_ptr<scalar_t>();
     const auto* upstream = grad.const_data_ptr<scalar_t>();
     auto* to = out.mutable_data_ptr<scalar_t>();
-    parallel_elements(x.numel(), kElementsPerTask, [&](std::int64_t begin, std::int64_t end) {
+    parallel_elements(x.numel(), kValuesPerTask, [&](std::int64_t begin, std::int64_t end) {
       pass_gradient(TypedGrid<scalar_t>(grid), from + begin, upstream + begin, to + begin,
                     end - begin);
     });
