@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "kernels/attention/sparse_attention_kernel.h"
+#include "kernels/cuda/launch.h"
 
 namespace oasis::attention_paths {
 namespace {
@@ -24,8 +25,8 @@ at::Tensor empty_heads(const at::Tensor& like, std::int64_t heads) {
 
 // The kernels copy 16 bytes of a row at a time.
 at::Tensor with_aligned_rows(const at::Tensor& x) {
-  bool aligned = x.stride(3) == 1 &&
-                 reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % kCopyBytes == 0;
+  bool aligned =
+      x.stride(3) == 1 && reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % kCopyBytes == 0;
   for (int dimension = 0; dimension < 3; ++dimension) {
     aligned = aligned && x.stride(dimension) * x.element_size() % kCopyBytes == 0;
   }
@@ -77,6 +78,14 @@ Problem with_aligned_rows(const Problem& problem) {
           problem.spec, problem.scale};
 }
 
+bool has_enough_shared_memory(const at::Device& device) {
+  int bytes = 0;
+  cuda::check(
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index()),
+      "oasis::attention");
+  return bytes >= cuda::kMostSharedMemory;
+}
+
 bool serves(const Problem& problem) {
   const auto kind = problem.spec.kind;
   const auto type = problem.q.scalar_type();
@@ -89,7 +98,8 @@ bool serves(const Problem& problem) {
          problem.scale > 1e-6 && problem.scale < 1e6 &&
          // Limits of a launch.
          problem.q.size(0) <= 65535 && problem.q.size(1) <= 65535 &&
-         problem.q.size(1) * problem.q.size(2) <= std::numeric_limits<int>::max();
+         problem.q.size(1) * problem.q.size(2) <= std::numeric_limits<int>::max() &&
+         has_enough_shared_memory(problem.q.device());
 }
 
 Forward forward(const Problem& input) {
@@ -114,8 +124,7 @@ Gradients backward(const Problem& input, const std::vector<at::Tensor>& saved,
   const c10::cuda::CUDAGuard guard(q.device());
   const auto problem = with_aligned_rows(input);
   const auto grad_out = with_aligned_rows(grad_context);
-  const auto rows =
-      at::empty({q.size(0), q.size(1), q.size(2), 4}, q.options().dtype(at::kFloat));
+  const auto rows = at::empty({q.size(0), q.size(1), q.size(2), 4}, q.options().dtype(at::kFloat));
   Gradients grads{empty_heads(q, q.size(1)), empty_heads(q, problem.k.size(1)),
                   empty_heads(q, problem.k.size(1))};
   cuda::sparse_attention_backward(

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kStages = 3;
 constexpr float kLastStep = 1e-3f;  // of Newton's method, relative
-constexpr int kProductStages = 2;  // of the passes over keys alone
+constexpr int kProductStages = 2;   // of the passes over keys alone
 
 struct Arguments {
   SparseAttention problem;
@@ -280,8 +280,8 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
   store_rows<T, G>(
       context, [](int, int) { return 1.0f; }, buffer, head_of<T>(arguments.context, batch, head),
       warp_row, length, head_size);
-  store_rows<T, G>(
-      moment, moment_factor, buffer, head_of<T>(problem.moment, batch, head), warp_row, length, head_size);
+  store_rows<T, G>(moment, moment_factor, buffer, head_of<T>(problem.moment, batch, head), warp_row,
+                   length, head_size);
 }
 
 }  // namespace
@@ -293,6 +293,7 @@ void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& 
     using G = Geometry<size(), 1>;
     const auto kernel = forward_kernel<decltype(type), size(), normalizer()>;
     constexpr int kMemory = memory_size<normalizer(), G>();
+    static_assert(kMemory <= kMostSharedMemory);
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
           "oasis::attention");
     const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.heads, problem.batch);

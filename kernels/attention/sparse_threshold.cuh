@@ -4,9 +4,10 @@
 // with (the largest product alone contributes 1), and above the root over any part of the row.
 // Each lane keeps those that it meets in lists of its own in shared memory. When one fills up,
 // steps of Newton's method over the lists lift the bound, and what fell below it is dropped. A list
-// that stays long (a row of nearly equal weights) is spilled: only Σ 1, Σ e and Σ e² are kept, which
-// is all that the root needs as long as every product in it stays above the threshold. Where that
-// turns out wrong the row is not exact, and its threshold a guess to start further passes from.
+// that stays long (a row of nearly equal weights) is spilled: only Σ 1, Σ e and Σ e² are kept,
+// which is all that the root needs as long as every product in it stays above the threshold. Where
+// that turns out wrong the row is not exact, and its threshold a guess to start further passes
+// from.
 #pragma once
 
 #include "kernels/attention/sparse_attention.cuh"
@@ -236,11 +237,11 @@ class Candidates {
   }
 
  private:
-  static constexpr int kMostAdded = 8;                  // to a list, by add()
-  static constexpr int kLongList = 20;                  // is spilled, not searched again and again
-  static constexpr int kMostLifts = 8;                  // of the bound, in one go
-  static constexpr float kWorthALift = 0.01f;           // in units of e
-  static constexpr int kLoop = 8;                       // slots that loops take at a time
+  static constexpr int kMostAdded = 8;         // to a list, by add()
+  static constexpr int kLongList = 20;         // is spilled, not searched again and again
+  static constexpr int kMostLifts = 8;         // of the bound, in one go
+  static constexpr float kWorthALift = 0.01f;  // in units of e
+  static constexpr int kLoop = 8;              // slots that loops take at a time
   static constexpr std::uint32_t kSlotBytes = kThreads * 4;  // from one slot of a lane to the next
   static constexpr std::uint32_t kListBytes = kCapacity * kSlotBytes;
 
@@ -271,7 +272,9 @@ class Candidates {
     }
   };
 
-  __device__ std::uint32_t list(int row) const { return lists_ + row * kListBytes; }
+  __device__ std::uint32_t list(int row) const {
+    return lists_ + row * kListBytes;
+  }
   __device__ bool holds_more_than(int row, int products) const {
     return end_[row] > list(row) + products * kSlotBytes;
   }
@@ -279,7 +282,9 @@ class Candidates {
   __device__ std::uint32_t spill(int row, SpillField field) const {
     return spills_ + (row * kSpillFields + field) * kSlotBytes;
   }
-  __device__ bool has_spilled(int row) const { return spilled_ >> row & 1; }
+  __device__ bool has_spilled(int row) const {
+    return spilled_ >> row & 1;
+  }
   __device__ Spill load_spill(int row) const {
     return {load_shared(spill(row, kCount)), load_shared(spill(row, kFirst)),
             load_shared(spill(row, kSecond))};
@@ -333,8 +338,8 @@ class Candidates {
       below[r] = false;
       if (!has_spilled(r)) continue;
       below[r] = !(fmaf(load_shared(spill(r, kSmallest)) - shift[r], unit_, -from[r]) > 0);
-      auto spilled = load_spill(r).raised(
-          fmaf(shift[r] - load_shared(spill(r, kShift)), unit_, from[r]));
+      auto spilled =
+          load_spill(r).raised(fmaf(shift[r] - load_shared(spill(r, kShift)), unit_, from[r]));
       // The root over any part of a row is a lower bound. Under sparsemax so is the line through
       // products that lie below; under entmax their squares would lift it.
       if (below[r] && kSpilled == Spilled::kGuessed) spilled = spilled.above_zero();
@@ -378,7 +383,7 @@ class Candidates {
   std::uint32_t lists_;
   std::uint32_t spills_;
   float unit_;
-  float span_;  // 1 in units of products, and a little
+  float span_;            // 1 in units of products, and a little
   float largest_[kRows];  // of the lane's own products
   float bound_[kRows];
   std::uint32_t end_[kRows];

@@ -1,4 +1,4 @@
-// RMSNorm, forward and backward.
+// RMSNorm, alone and after a residual sum, forward and backward.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/rms_norm.h>
 #include <fmt/format.h>
@@ -22,6 +22,14 @@ std::vector<Shape> shapes(const Target& target) {
   return {{target.quick ? 1024 : 4096, 768}};
 }
 
+at::Tensor eager(const at::Tensor& x, const at::Tensor& weight) {
+  return eager_normalize_rms(x, kEps).to(x.scalar_type()) * weight.to(x.scalar_type());
+}
+
+at::Tensor library(const at::Tensor& x, const at::Tensor& weight) {
+  return at::rms_norm(x, {x.size(-1)}, weight.to(x.scalar_type()), kEps);
+}
+
 Case make_case(const Shape& s, at::ScalarType type, const Target& target) {
   Case c;
   c.operation = "rms_norm";
@@ -31,18 +39,39 @@ Case make_case(const Shape& s, at::ScalarType type, const Target& target) {
     return Tensors{draw({s.M, s.D}, type, target, 1), 1 + draw({s.D}, at::kFloat, target, 2, 0.1)};
   };
   c.ours = [](const Tensors& in) { return Tensors{rms_norm(in[0], in[1], kEps)}; };
-  c.eager = [](const Tensors& in) {
-    const auto dtype = in[0].scalar_type();
-    return Tensors{eager_normalize_rms(in[0], kEps).to(dtype) * in[1].to(dtype)};
-  };
-  c.libraries = {{"at::rms_norm", [](const Tensors& in) {
-                    return Tensors{
-                        at::rms_norm(in[0], {in[0].size(-1)}, in[1].to(in[0].scalar_type()), kEps)};
-                  }}};
+  c.eager = [](const Tensors& in) { return Tensors{eager(in[0], in[1])}; };
+  c.libraries = {
+      {"at::rms_norm", [](const Tensors& in) { return Tensors{library(in[0], in[1])}; }}};
   c.input_batch = {0, kShared};
   c.output_batch = {0};
   c.bytes = 5 * static_cast<double>(s.M * s.D) * bytes_of(type);  // x, y; x, ∂y, ∂x
   c.flops = 10 * static_cast<double>(s.M * s.D);
+  return c;
+}
+
+// h = x + branch, y = rms_norm(h)
+Case make_residual_case(const Shape& s, at::ScalarType type, const Target& target) {
+  auto c = make_case(s, type, target);
+  c.variant = "residual";
+  c.draw = [=, plain = c.draw] {
+    const auto in = plain();
+    return Tensors{in[0], draw({s.M, s.D}, type, target, 3), in[1]};
+  };
+  c.ours = [](const Tensors& in) {
+    const auto [h, y] = add_rms_norm(in[0], in[1], in[2], kEps);
+    return Tensors{h, y};
+  };
+  c.eager = [](const Tensors& in) {
+    const auto h = in[0] + in[1];
+    return Tensors{h, eager(h, in[2])};
+  };
+  c.libraries = {{"at::add, at::rms_norm", [](const Tensors& in) {
+                    const auto h = in[0] + in[1];
+                    return Tensors{h, library(h, in[2])};
+                  }}};
+  c.input_batch = {0, 0, kShared};
+  c.output_batch = {0, 0};
+  c.bytes *= 8.0 / 5;  // x, branch, h, y; h, ∂h, ∂y and one gradient for both
   return c;
 }
 
@@ -51,7 +80,10 @@ Case make_case(const Shape& s, at::ScalarType type, const Target& target) {
 std::vector<Case> rms_norm_cases(const Target& target) {
   std::vector<Case> cases;
   for (const auto type : target.dtypes()) {
-    for (const auto& shape : shapes(target)) cases.push_back(make_case(shape, type, target));
+    for (const auto& shape : shapes(target)) {
+      cases.push_back(make_case(shape, type, target));
+      cases.push_back(make_residual_case(shape, type, target));
+    }
   }
   return cases;
 }
