@@ -283,8 +283,8 @@ def test_library_attention(operators, length, heads, kv_heads, size, layout, dty
         arranged(lambda q, k, v: operators.attention(q, k, v, "softmax", scale)[0]),
         arranged(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)),
         inputs, dtype)
-    context = operators.attention(*(x.cuda().to(dtype) for x in map(torch.Tensor.contiguous, (
-        arranged(lambda *x: x)(*inputs)))), "softmax1", scale)[0]
+    on_device = [x.to("cuda", dtype) for x in inputs]
+    context = arranged(lambda q, k, v: operators.attention(q, k, v, "softmax1", scale))(*on_device)[0]
     assert context.transpose(1, 2).is_contiguous()
 
 
