@@ -40,7 +40,7 @@ class ForwardPass {
   at::Tensor mlp(int64_t layer, const at::Tensor& x);
   AttentionOutput run_attention(int64_t layer, const at::Tensor& x);
   at::Tensor run_mlp(int64_t layer, const at::Tensor& x);
-  at::Tensor rotate(const at::Tensor& x);                         // RoPE on x [B, H, T, d]
+  at::Tensor rotate(const at::Tensor& x);  // RoPE on x [B, H, T, d]
   // [B, H, T, d] and null posterior [B, H, T]
   std::pair<at::Tensor, at::Tensor> attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                            const at::Tensor& v);

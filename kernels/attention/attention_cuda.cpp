@@ -16,16 +16,10 @@ namespace {
 
 constexpr std::int64_t kCopyBytes = 16;
 
-// [B,T,heads,d] in memory, seen as [B,heads,T,d].
-at::Tensor empty_heads(const at::Tensor& like, std::int64_t heads) {
-  return at::empty({like.size(0), like.size(2), heads, like.size(3)}, like.options())
-      .transpose(1, 2);
-}
-
 // The kernels copy 16 bytes of a row at a time.
 at::Tensor with_aligned_rows(const at::Tensor& x) {
-  bool aligned = x.stride(3) == 1 &&
-                 reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % kCopyBytes == 0;
+  bool aligned =
+      x.stride(3) == 1 && reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % kCopyBytes == 0;
   for (int dimension = 0; dimension < 3; ++dimension) {
     aligned = aligned && x.stride(dimension) * x.element_size() % kCopyBytes == 0;
   }
@@ -114,8 +108,7 @@ Gradients backward(const Problem& input, const std::vector<at::Tensor>& saved,
   const c10::cuda::CUDAGuard guard(q.device());
   const auto problem = with_aligned_rows(input);
   const auto grad_out = with_aligned_rows(grad_context);
-  const auto rows =
-      at::empty({q.size(0), q.size(1), q.size(2), 4}, q.options().dtype(at::kFloat));
+  const auto rows = at::empty({q.size(0), q.size(1), q.size(2), 4}, q.options().dtype(at::kFloat));
   Gradients grads{empty_heads(q, q.size(1)), empty_heads(q, problem.k.size(1)),
                   empty_heads(q, problem.k.size(1))};
   cuda::sparse_attention_backward(

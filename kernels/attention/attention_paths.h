@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
 #include <vector>
 
@@ -29,6 +30,12 @@ struct Gradients {
   at::Tensor k;
   at::Tensor v;
 };
+
+// [B,T,heads,d] in memory, seen as [B,heads,T,d]; otherwise as `like`, which is [B,·,T,d].
+inline at::Tensor empty_heads(const at::Tensor& like, std::int64_t heads) {
+  return at::empty({like.size(0), like.size(2), heads, like.size(3)}, like.options())
+      .transpose(1, 2);
+}
 
 // softmax and Softmax1 from the libraries' fused kernels: on CUDA in the half types; on the CPU,
 // where it is checked against the others, in float32 and float64.
