@@ -121,7 +121,6 @@ class Candidates {
       }
     }
     if (refresh) share_largest();
-    bool full = false;
     bool kept = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -138,18 +137,16 @@ class Candidates {
         }
       }
       kept = kept || end_[r] != end;
-      full = full || holds_more_than(r, kCapacity - kMostAdded);
     }
-    if (__any_sync(kFullWarp, full)) make_room();
     return kept;
   }
 
-  // Whether the next two add() may fill a list of the lane.
+  // Whether a list may not hold what the next tile adds.
   __device__ bool nearly_full() const {
     bool full = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      full = full || holds_more_than(r, kCapacity - 2 * kMostAdded);
+      full = full || holds_more_than(r, kCapacity - kMostPerTile);
     }
     return full;
   }
@@ -241,11 +238,11 @@ class Candidates {
   }
 
  private:
-  static constexpr int kMostAdded = 8;         // to a list, by add()
-  static constexpr int kLongList = 20;         // is spilled, not searched again and again
-  static constexpr int kMostLifts = 8;         // of the bound, in one go
-  static constexpr float kWorthALift = 0.01f;  // in units of e
-  static constexpr int kLoop = 8;              // slots that loops take at a time
+  static constexpr int kMostPerTile = kTileRows / 4;  // products of a lane and row
+  static constexpr int kLongList = 20;                // is spilled, not searched again and again
+  static constexpr int kMostLifts = 8;                // of the bound, in one go
+  static constexpr float kWorthALift = 0.01f;         // in units of e
+  static constexpr int kLoop = 8;                     // slots that loops take at a time
   static constexpr std::uint32_t kSlotBytes = kThreads * 4;  // from one slot of a lane to the next
   static constexpr std::uint32_t kListBytes = kCapacity * kSlotBytes;
 
