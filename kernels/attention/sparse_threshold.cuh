@@ -4,9 +4,10 @@
 // with (the largest product alone contributes 1), and above the root over any part of the row.
 // Each lane keeps those that it meets in lists of its own in shared memory. When one fills up,
 // steps of Newton's method over the lists lift the bound, and what fell below it is dropped. A list
-// that stays long (a row of nearly equal weights) is spilled: only Σ 1, Σ e and Σ e² are kept, which
-// is all that the root needs as long as every product in it stays above the threshold. Where that
-// turns out wrong the row is not exact, and its threshold a guess to start further passes from.
+// that stays long (a row of nearly equal weights) is spilled: only Σ 1, Σ e and Σ e² are kept,
+// which is all that the root needs as long as every product in it stays above the threshold. Where
+// that turns out wrong the row is not exact, and its threshold a guess to start further passes
+// from.
 #pragma once
 
 #include "kernels/attention/sparse_attention.cuh"
@@ -94,11 +95,11 @@ class Candidates {
   float threshold[kRows];  // after solve()
 
   // `memory` is the block's; other lanes' lists are not touched.
-  __device__ Candidates(std::uint32_t memory, float unit)
+  __device__ Candidates(std::uint32_t memory, const Weights& weights)
       : lists_(memory + threadIdx.x * 4),
         spills_(lists_ + kRows * kListBytes),
-        unit_(unit),
-        span_(1.0001f / unit) {
+        unit_(weights.unit),
+        per_unit_(weights.per_unit) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       shift[r] = -INFINITY;
@@ -109,8 +110,8 @@ class Candidates {
   }
 
   // Products of 32 columns: [piece][n][half·2 + i] belongs to the lane's row 2·piece + half.
-  // `refresh`: compare notes with the other lanes first.
-  __device__ void add(const float (&products)[kRows / 2][4][4], bool refresh) {
+  // `refresh`: compare notes with the other lanes first. Returns whether the lane kept any.
+  __device__ bool add(const float (&products)[kRows / 2][4][4], bool refresh) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll
@@ -120,9 +121,10 @@ class Candidates {
       }
     }
     if (refresh) share_largest();
-    bool full = false;
+    bool kept = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
+      const std::uint32_t end = end_[r];
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
 #pragma unroll
@@ -134,17 +136,17 @@ class Candidates {
           }
         }
       }
-      full = full || holds_more_than(r, kCapacity - kMostAdded);
+      kept = kept || end_[r] != end;
     }
-    if (__any_sync(kFullWarp, full)) make_room();
+    return kept;
   }
 
-  // Whether the next two add() may fill a list of the lane.
+  // Whether a list may not hold what the next tile adds.
   __device__ bool nearly_full() const {
     bool full = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      full = full || holds_more_than(r, kCapacity - 2 * kMostAdded);
+      full = full || holds_more_than(r, kCapacity - kMostPerTile);
     }
     return full;
   }
@@ -175,7 +177,7 @@ class Candidates {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       bound_[r] =
-          fmaxf(bound_[r], shift[r] + (root[r] - 1e-6f) / unit_ - 2.4e-7f * fabsf(shift[r]));
+          fmaxf(bound_[r], shift[r] + (root[r] - 1e-6f) * per_unit_ - 2.4e-7f * fabsf(shift[r]));
       end_[r] = list(r);
       for (int block = 0; block < blocks; ++block) {
         const std::uint32_t slots = list(r) + block * kLoop * kSlotBytes;
@@ -236,11 +238,11 @@ class Candidates {
   }
 
  private:
-  static constexpr int kMostAdded = 8;                  // to a list, by add()
-  static constexpr int kLongList = 20;                  // is spilled, not searched again and again
-  static constexpr int kMostLifts = 8;                  // of the bound, in one go
-  static constexpr float kWorthALift = 0.01f;           // in units of e
-  static constexpr int kLoop = 8;                       // slots that loops take at a time
+  static constexpr int kMostPerTile = kTileRows / 4;  // products of a lane and row
+  static constexpr int kLongList = 20;                // is spilled, not searched again and again
+  static constexpr int kMostLifts = 8;                // of the bound, in one go
+  static constexpr float kWorthALift = 0.01f;         // in units of e
+  static constexpr int kLoop = 8;                     // slots that loops take at a time
   static constexpr std::uint32_t kSlotBytes = kThreads * 4;  // from one slot of a lane to the next
   static constexpr std::uint32_t kListBytes = kCapacity * kSlotBytes;
 
@@ -271,7 +273,9 @@ class Candidates {
     }
   };
 
-  __device__ std::uint32_t list(int row) const { return lists_ + row * kListBytes; }
+  __device__ std::uint32_t list(int row) const {
+    return lists_ + row * kListBytes;
+  }
   __device__ bool holds_more_than(int row, int products) const {
     return end_[row] > list(row) + products * kSlotBytes;
   }
@@ -279,7 +283,9 @@ class Candidates {
   __device__ std::uint32_t spill(int row, SpillField field) const {
     return spills_ + (row * kSpillFields + field) * kSlotBytes;
   }
-  __device__ bool has_spilled(int row) const { return spilled_ >> row & 1; }
+  __device__ bool has_spilled(int row) const {
+    return spilled_ >> row & 1;
+  }
   __device__ Spill load_spill(int row) const {
     return {load_shared(spill(row, kCount)), load_shared(spill(row, kFirst)),
             load_shared(spill(row, kSecond))};
@@ -307,7 +313,7 @@ class Candidates {
       largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 1));
       largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 2));
       shift[r] = largest;
-      bound_[r] = fmaxf(bound_[r], largest - span_ - 2.4e-7f * fabsf(largest));
+      bound_[r] = fmaxf(bound_[r], largest - 1.0001f * per_unit_ - 2.4e-7f * fabsf(largest));
     }
   }
 
@@ -333,8 +339,8 @@ class Candidates {
       below[r] = false;
       if (!has_spilled(r)) continue;
       below[r] = !(fmaf(load_shared(spill(r, kSmallest)) - shift[r], unit_, -from[r]) > 0);
-      auto spilled = load_spill(r).raised(
-          fmaf(shift[r] - load_shared(spill(r, kShift)), unit_, from[r]));
+      auto spilled =
+          load_spill(r).raised(fmaf(shift[r] - load_shared(spill(r, kShift)), unit_, from[r]));
       // The root over any part of a row is a lower bound. Under sparsemax so is the line through
       // products that lie below; under entmax their squares would lift it.
       if (below[r] && kSpilled == Spilled::kGuessed) spilled = spilled.above_zero();
@@ -378,7 +384,7 @@ class Candidates {
   std::uint32_t lists_;
   std::uint32_t spills_;
   float unit_;
-  float span_;  // 1 in units of products, and a little
+  float per_unit_;
   float largest_[kRows];  // of the lane's own products
   float bound_[kRows];
   std::uint32_t end_[kRows];

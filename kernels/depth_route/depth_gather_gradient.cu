@@ -1,4 +1,6 @@
 // The gradient of one value from all routers that read it, summed in float32 in registers.
+#include <type_traits>
+
 #include "kernels/depth_route/launch_shape.h"
 #include "kernels/depth_route/vector.cuh"
 
@@ -15,40 +17,59 @@ __device__ inline void add_scaled(float scale, const uint4& raw, float* sum) {
   for (int e = 0; e < kVectorSize<T>; ++e) sum[e] += scale * values[e];
 }
 
+constexpr int kTogether = 4;  // readers whose rows are in flight at once
+
 // One thread, one vector of one token.
-template <typename T>
+template <typename T, bool kFloatDirection>
 __global__ void __launch_bounds__(kThreads)
     depth_gather_gradient_kernel(const __grid_constant__ DepthGather g) {
   constexpr int kVector = kVectorSize<T>;
+  constexpr int kDirectionVectors = kFloatDirection && sizeof(T) == 2 ? 2 : 1;
   const int vectors = g.hidden_size / kVector;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int64_t m = index / vectors;
   if (m >= g.tokens) return;
   const int64_t in_row = index - m * vectors;
   float sum[kVector] = {};
+  float towards_value = 0;
+
+  const auto add_readers = [&]<int kCount>(int first, std::integral_constant<int, kCount>) {
+    uint4 grads[kCount], directions[kCount][kDirectionVectors];
+    float weights[kCount], towards_u[kCount];
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      const DepthReader& reader = g.reader[first + j];
+      const int64_t row = m * reader.stride;
+      const int64_t u = (reader.shared_direction ? in_row : index) * kDirectionVectors;
+      grads[j] = load_streaming(static_cast<const uint4*>(reader.grad_routed) + index);
+#pragma unroll
+      for (int k = 0; k < kDirectionVectors; ++k) {
+        directions[j][k] = __ldg(static_cast<const uint4*>(reader.direction) + u + k);
+      }
+      weights[j] = reader.weights == nullptr ? 0.0F : __ldg(reader.weights + row);
+      towards_u[j] = __ldg(reader.towards_u + row);
+      if (reader.towards_y != nullptr) towards_value += __ldg(reader.towards_y + row);
+    }
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      add_scaled<T>(weights[j], grads[j], sum);
+      if constexpr (kDirectionVectors == 2) {
+        add_scaled<float>(towards_u[j], directions[j][0], sum);
+        add_scaled<float>(towards_u[j], directions[j][1], sum + 4);
+      } else {
+        add_scaled<T>(towards_u[j], directions[j][0], sum);
+      }
+    }
+  };
+
   if (g.initial != nullptr) {
     to_floats<T>(load_streaming(static_cast<const uint4*>(g.initial) + index), sum);
   }
-  float towards_value = 0;
-#pragma unroll 4
-  for (int r = 0; r < g.readers; ++r) {
-    const DepthReader& reader = g.reader[r];
-    const int64_t row = m * reader.stride;
-    const float towards_u = reader.towards_u[row];
-    const int64_t u = reader.shared_direction ? in_row : index;
-    if (reader.grad_routed != nullptr) {
-      add_scaled<T>(reader.weights[row],
-                    load_streaming(static_cast<const uint4*>(reader.grad_routed) + index), sum);
-    }
-    if (sizeof(T) == 2 && reader.direction_is_float) {
-      const auto* direction = static_cast<const uint4*>(reader.direction) + 2 * u;
-      add_scaled<float>(towards_u, direction[0], sum);
-      add_scaled<float>(towards_u, direction[1], sum + kVector - 4);
-    } else {
-      add_scaled<T>(towards_u, static_cast<const uint4*>(reader.direction)[u], sum);
-    }
-    if (reader.towards_y != nullptr) towards_value += reader.towards_y[row];
+  int r = 0;
+  for (; r + kTogether <= g.readers; r += kTogether) {
+    add_readers(r, std::integral_constant<int, kTogether>());
   }
+  for (; r < g.readers; ++r) add_readers(r, std::integral_constant<int, 1>());
   if (g.value != nullptr) {
     add_scaled<T>(towards_value, load_streaming(static_cast<const uint4*>(g.value) + index), sum);
   }
@@ -59,7 +80,9 @@ template <typename T>
 void launch(const DepthGather& g, cudaStream_t stream) {
   const int64_t vectors = g.tokens * (g.hidden_size / kVectorSize<T>);
   const auto blocks = static_cast<unsigned>((vectors + kThreads - 1) / kThreads);
-  depth_gather_gradient_kernel<T><<<blocks, kThreads, 0, stream>>>(g);
+  const auto kernel = g.direction_is_float ? depth_gather_gradient_kernel<T, true>
+                                           : depth_gather_gradient_kernel<T, false>;
+  kernel<<<blocks, kThreads, 0, stream>>>(g);
   check_launch("depth_gather_gradient");
 }
 

@@ -140,9 +140,8 @@ DepthRouteGradients depth_route_backward(const std::vector<at::Tensor>& sources,
   DepthRouteGradients gradients;
   at::Tensor gamma;  // ∂L/∂g [M, n]
   if (!first.is_cpu()) {
-    std::tie(gradients, gamma) =
-        composed::depth_route_backward(sources, inputs, options, forward, grad_routed,
-                                       grad_weights, source_gradients);
+    std::tie(gradients, gamma) = composed::depth_route_backward(
+        sources, inputs, options, forward, grad_routed, grad_weights, source_gradients);
   } else {
     gamma = at::empty_like(forward.weights);
     gradients.towards_u = at::empty_like(gamma);

@@ -82,8 +82,8 @@ __global__ void depth_route_backward_kernel(const __grid_constant__ DepthRoutePr
     if (first_warp) {
       bias_low += gamma.low;
       bias_high += gamma.high;
-      beta_sum -= static_cast<double>(gamma.low) * nulls.low +
-                  static_cast<double>(gamma.high) * nulls.high;
+      beta_sum -=
+          static_cast<double>(gamma.low) * nulls.low + static_cast<double>(gamma.high) * nulls.high;
       if (out.grad_nulls != nullptr) {
         const float mean = row_sum(gamma) / static_cast<float>(n);
         store_row(out.grad_nulls + m, n, p.tokens,
@@ -126,7 +126,8 @@ __global__ void depth_route_backward_kernel(const __grid_constant__ DepthRoutePr
       if (sizeof(T) == 2 && p.direction_is_float) {
         auto* to = static_cast<float4*>(out.grad_direction) + 2 * rows.offset(m);
         to[0] = {grad_u[0], grad_u[1], grad_u[2], grad_u[3]};
-        to[1] = {grad_u[kVector - 4], grad_u[kVector - 3], grad_u[kVector - 2], grad_u[kVector - 1]};
+        to[1] = {grad_u[kVector - 4], grad_u[kVector - 3], grad_u[kVector - 2],
+                 grad_u[kVector - 1]};
       } else {
         static_cast<uint4*>(out.grad_direction)[rows.offset(m)] = from_floats<T>(grad_u);
       }
@@ -204,8 +205,7 @@ void launch(const DepthRouteProblem& p, const DepthRouteGradientInputs& in,
   check_launch("depth_route backward");
   const int direction_blocks =
       out.direction_partials == nullptr ? 0 : (p.hidden_size + kWarpSize - 1) / kWarpSize;
-  const int logit_blocks =
-      out.logit_partials == nullptr ? 0 : (p.sources + kWarpSize) / kWarpSize;
+  const int logit_blocks = out.logit_partials == nullptr ? 0 : (p.sources + kWarpSize) / kWarpSize;
   if (direction_blocks + logit_blocks == 0) return;
   depth_route_reduce_kernel<T>
       <<<direction_blocks + logit_blocks, dim3(kWarpSize, kReduceRows), 0, stream>>>(

@@ -136,8 +136,15 @@ void depth_gather_gradient_cpu(const T* value, const std::vector<DepthReader<T>>
       T towards_value = 0;
       for (const auto& reader : readers) {
         const int64_t i = m * reader.stride;
-        if (reader.grad_routed) axpy(reader.weights[i], reader.grad_routed + m * D, sum, D);
-        axpy(reader.towards_u[i], reader.direction + m * reader.direction_stride, sum, D);
+        const T weight = reader.weights[i], towards_u = reader.towards_u[i];
+        const T* u = reader.direction + m * reader.direction_stride;
+        if (reader.grad_routed) {
+          const T* grad_out = reader.grad_routed + m * D;
+#pragma omp simd
+          for (int64_t d = 0; d < D; ++d) sum[d] += weight * grad_out[d] + towards_u * u[d];
+        } else {
+          axpy(towards_u, u, sum, D);
+        }
         if (reader.towards_y) towards_value += reader.towards_y[i];
       }
       if (towards_value != 0) axpy(towards_value, value + m * D, sum, D);

@@ -54,7 +54,7 @@ struct DepthReader {
   const T* grad_routed;  // [M, D] or null
   const T* direction;    // [M, D] or [1, D]
   int64_t direction_stride;
-  const T* weights;    // [M, stride], as the next two: the value's column
+  const T* weights;  // [M, stride], as the next two: the value's column
   const T* towards_u;
   const T* towards_y;  // or null
   int64_t stride;

@@ -158,6 +158,41 @@ DepthRouteGradients backward(const std::vector<at::Tensor>& sources, const Depth
   return g;
 }
 
+// What a gather's pointers point into, and those pointers.
+struct Readers {
+  Readers(const at::Tensor& value, const DepthReading* readings, size_t count) {
+    const auto type = value.scalar_type();
+    gather.direction_is_float = std::any_of(readings, readings + count, [=](const auto& reading) {
+      return reading.direction.scalar_type() != type || type == at::kFloat;
+    });
+    for (size_t r = 0; r < count; ++r) {
+      const auto& from = readings[r];
+      auto& to = gather.reader[gather.readers++];
+      const auto direction =
+          gather.direction_is_float ? from.direction.to(at::kFloat) : from.direction;
+      to.direction = keep(direction);
+      to.shared_direction = direction.size(0) == 1;
+      const bool has_grad = from.grad_routed.defined();
+      to.grad_routed = has_grad ? keep(from.grad_routed) : value.const_data_ptr();
+      to.weights = has_grad ? floats(from.weights) + from.source : nullptr;
+      to.towards_u = floats(from.towards_u) + from.source;
+      to.stride = static_cast<int>(from.weights.size(1));
+      if (from.towards_y.defined()) {
+        to.towards_y = floats(from.towards_y) + from.source;
+        gather.value = value.const_data_ptr();
+      }
+    }
+    gather.tokens = value.size(0);
+    gather.hidden_size = static_cast<int>(value.size(1));
+    gather.element = element_of(type);
+  }
+
+  const void* keep(const at::Tensor& x) { return data(kept.emplace_back(aligned(x))); }
+
+  std::vector<at::Tensor> kept;
+  cuda::DepthGather gather{};
+};
+
 at::Tensor gather(const at::Tensor& value_in, const std::vector<DepthReading>& readings,
                   const at::Tensor& initial) {
   const c10::cuda::CUDAGuard guard(value_in.device());
@@ -165,34 +200,11 @@ at::Tensor gather(const at::Tensor& value_in, const std::vector<DepthReading>& r
   auto sum = aligned(initial);
   constexpr size_t kMost = cuda::kMaxDepthSources;
   for (size_t first = 0; first < readings.size(); first += kMost) {
-    const size_t count = std::min(kMost, readings.size() - first);
+    Readers readers(value, readings.data() + first, std::min(kMost, readings.size() - first));
     const auto result = at::empty_like(value);
-    std::vector<at::Tensor> kept;  // what the kernel's pointers point into
-    const auto keep = [&](at::Tensor x) { return data(kept.emplace_back(std::move(x))); };
-    cuda::DepthGather g{};
-    g.readers = static_cast<int>(count);
-    g.tokens = value.size(0);
-    g.hidden_size = static_cast<int>(value.size(1));
-    g.element = element_of(value.scalar_type());
-    for (size_t r = 0; r < count; ++r) {
-      const auto& from = readings[first + r];
-      auto direction = prepared_direction(from.direction, value.scalar_type());
-      auto& to = g.reader[r];
-      to.direction_is_float = direction.scalar_type() == at::kFloat;
-      to.shared_direction = direction.size(0) == 1;
-      to.grad_routed = keep(aligned(from.grad_routed));
-      to.direction = keep(std::move(direction));
-      to.weights = floats(from.weights) + from.source;
-      to.towards_u = floats(from.towards_u) + from.source;
-      to.stride = static_cast<int>(from.weights.size(1));
-      if (from.towards_y.defined()) {
-        to.towards_y = floats(from.towards_y) + from.source;
-        g.value = value.const_data_ptr();
-      }
-    }
-    g.initial = data(sum);
-    g.gradient = result.mutable_data_ptr();
-    cuda::depth_gather_gradient(g, c10::cuda::getCurrentCUDAStream());
+    readers.gather.initial = data(sum);
+    readers.gather.gradient = result.mutable_data_ptr();
+    cuda::depth_gather_gradient(readers.gather, c10::cuda::getCurrentCUDAStream());
     sum = result;
   }
   return sum;

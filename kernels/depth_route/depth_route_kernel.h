@@ -60,12 +60,12 @@ struct DepthRouteGradientInputs {
 
 struct DepthRouteGradientOutputs {
   void* grad_values[kMaxDepthSources];  // [M, D] T, written; each may be null
-  void* grad_direction;   // as the direction; null for none
-  float* grad_logit_bias;  // [n] or null
-  float* grad_nulls;       // [n, M] or null
-  float* grad_beta;        // [1] or null
-  float* towards_u;        // [M, n] or null
-  float* towards_y;        // [M, n] or null (normalize_keys only)
+  void* grad_direction;                 // as the direction; null for none
+  float* grad_logit_bias;               // [n] or null
+  float* grad_nulls;                    // [n, M] or null
+  float* grad_beta;                     // [1] or null
+  float* towards_u;                     // [M, n] or null
+  float* towards_y;                     // [M, n] or null (normalize_keys only)
   // Scratch of depth_route_backward_partials(): sums over the tokens of one block each.
   float* direction_partials;  // [blocks, D]; used when the direction is shared
   double* logit_partials;     // [blocks, n + 1]: logit bias, then β
@@ -87,13 +87,12 @@ void depth_route_backward(const DepthRouteProblem& problem, const DepthRouteGrad
 
 // One router that read the value whose gradient is gathered.
 struct DepthReader {
-  const void* grad_routed;  // [M, D] T, or null
+  const void* grad_routed;  // [M, D] T; without weights it is read, but does not count
   const void* direction;    // [M, D] or [1, D]
-  const float* weights;     // [M, stride], the value's column
+  const float* weights;     // [M, stride], the value's column; or null
   const float* towards_u;   // the same
-  const float* towards_y;   // the same, or null
+  const float* towards_y;   // the same; or null
   int stride;               // sources of that router
-  bool direction_is_float;
   bool shared_direction;
 };
 
@@ -102,10 +101,11 @@ struct DepthGather {
   int64_t tokens;
   int hidden_size;
   DepthElement element;
+  bool direction_is_float;  // of all readers
   DepthReader reader[kMaxDepthSources];
-  const void* value;      // [M, D] T: read when a reader has towards_y
-  const void* initial;    // [M, D] T added to the result, or null
-  void* gradient;         // [M, D] T, written
+  const void* value;    // [M, D] T; null exactly when no reader has towards_y
+  const void* initial;  // [M, D] T added to the result, or null
+  void* gradient;       // [M, D] T, written
 };
 
 void depth_gather_gradient(const DepthGather& gather, cudaStream_t stream);

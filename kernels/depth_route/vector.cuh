@@ -72,9 +72,9 @@ __device__ inline uint4 from_floats(const float (&values)[kVectorSize<T>]) {
 // A read that is not kept in the first-level cache.
 __device__ inline uint4 load_streaming(const uint4* address) {
   uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(address));
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+      : "l"(address));
   return value;
 }
 

@@ -168,9 +168,10 @@ struct RowNormalizer {
       case DepthNormalizer::kClippedSoftmax: {
         const auto soft = RowSoftmax(logits, false).weights;
         const float gain = zeta - gamma, offset = gamma;
+        // Not contracted with the difference below: one source's gradient is exactly 0.
         const Row passed = map(soft, grad_weights, [=](float w, float g) {
           const float unclipped = gain * w + offset;
-          return unclipped >= 0 && unclipped <= 1 ? gain * g : 0.0F;
+          return unclipped >= 0 && unclipped <= 1 ? __fmul_rn(gain, g) : 0.0F;
         });
         const float mean = row_sum(map(soft, passed, [](float w, float g) { return w * g; }));
         return map(soft, passed, [=](float w, float g) { return w * (g - mean); });
@@ -181,12 +182,14 @@ struct RowNormalizer {
         const int support = __popc(__ballot_sync(kAllLanes, weights.low > 0)) +
                             __popc(__ballot_sync(kAllLanes, weights.high > 0));
         const float mean = sum / static_cast<float>(support);
-        return map(weights, grad_weights, [=](float w, float g) { return w > 0 ? g - mean : 0.0F; });
+        return map(weights, grad_weights,
+                   [=](float w, float g) { return w > 0 ? g - mean : 0.0F; });
       }
       case DepthNormalizer::kEntmax15: {
         const Row root = map(weights, [](float w) { return sqrtf(w); });
         const float mean =
-            row_sum(map(root, grad_weights, [](float r, float g) { return r * g; })) / row_sum(root);
+            row_sum(map(root, grad_weights, [](float r, float g) { return r * g; })) /
+            row_sum(root);
         return map(root, grad_weights, [=](float r, float g) { return r * (g - mean); });
       }
     }
