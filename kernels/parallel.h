@@ -32,7 +32,7 @@ template <typename Function>
 void parallel_elements(std::int64_t count, std::int64_t block, const Function& function) {
   parallel_rows((count + block - 1) / block, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; ++i) {
-      run_range(function, i * block, std::min(count, (i + 1) * block));
+      function(i * block, std::min(count, (i + 1) * block));
     }
   });
 }

@@ -19,27 +19,21 @@ struct ConfigReader {
   bool has(const char* key) const { return object.contains(key) && !object.at(key).is_null(); }
 
   void integer(const char* key, int64_t& value, bool required = false) const {
-    if (!has(key)) {
-      if (required) throw bad_input("{}: '{}' is missing; add the integer", where, key);
-      return;
-    }
+    if (!present(key, required, "integer")) return;
     const auto& field = object.at(key);
     if (!field.is_number_integer()) throw wrong(key, "an integer");
     value = field.get<int64_t>();
   }
 
   void number(const char* key, double& value, bool required = false) const {
-    if (!has(key)) {
-      if (required) throw bad_input("{}: '{}' is missing; add the number", where, key);
-      return;
-    }
+    if (!present(key, required, "number")) return;
     const auto& field = object.at(key);
     if (!field.is_number()) throw wrong(key, "a number");
     value = field.get<double>();
   }
 
   void numbers(const char* key, std::vector<double>& values) const {
-    if (!has(key)) throw bad_input("{}: '{}' is missing; add the list of numbers", where, key);
+    present(key, true, "list of numbers");
     const auto& field = object.at(key);
     if (!field.is_array()) throw wrong(key, "a list of numbers");
     values.clear();
@@ -73,6 +67,10 @@ struct ConfigReader {
   }
 
  private:
+  bool present(const char* key, bool required, const char* kind) const {
+    if (required && !has(key)) throw bad_input("{}: '{}' is missing; add the {}", where, key, kind);
+    return has(key);
+  }
   Error wrong(const char* key, const char* expected) const {
     return bad_input("{}: '{}' must be {}, not {}", where, key, expected, object.at(key).dump());
   }

@@ -1,12 +1,13 @@
 #include "models/recompute.h"
 
-#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <memory>
 #include <utility>
+
+#include "models/autocast.h"
 
 namespace oasis {
 namespace {
@@ -35,17 +36,16 @@ class RecomputeFunction : public torch::autograd::Function<RecomputeFunction> {
     const auto recipe =
         c10::static_intrusive_pointer_cast<Recipe>(ctx->saved_data["recipe"].toCapsule());
     const auto x = ctx->get_saved_variables()[0].detach().requires_grad_();
-    variable_list outputs, output_grads;
+    variable_list results, outputs, output_grads;
     {
       const at::AutoGradMode record(true);
-      at::autocast::set_autocast_enabled(at::kCUDA, recipe->autocast);
-      const auto results = recipe->part(x);
-      at::autocast::set_autocast_enabled(at::kCUDA, false);
-      for (size_t i = 0; i < results.size(); ++i) {
-        if (!grads[i].defined()) continue;
-        outputs.push_back(results[i]);
-        output_grads.push_back(grads[i]);
-      }
+      const Autocast autocast(recipe->autocast);
+      results = recipe->part(x);
+    }
+    for (size_t i = 0; i < results.size(); ++i) {
+      if (!grads[i].defined()) continue;
+      outputs.push_back(results[i]);
+      output_grads.push_back(grads[i]);
     }
     if (!outputs.empty()) torch::autograd::backward(outputs, output_grads);
     return {x.grad(), at::Tensor()};

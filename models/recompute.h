@@ -11,7 +11,8 @@ namespace oasis {
 
 // function(x), whose results may depend on parameters that it captures: their gradients accumulate
 // as ever. `function` must give the same results each time and outlive the backward pass by what it
-// captures. An undefined result stays undefined. Without gradients it is called and no more.
+// captures; all results are defined. It runs under the same autocast both times. Without gradients
+// it is called and no more.
 std::vector<at::Tensor> recompute(
     const std::function<std::vector<at::Tensor>(const at::Tensor&)>& function, const at::Tensor& x);
 

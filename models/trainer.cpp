@@ -1,7 +1,6 @@
 #include "models/trainer.h"
 
 #include <ATen/Context.h>
-#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_mul.h>
@@ -21,6 +20,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "models/autocast.h"
 #include "models/safetensors.h"
 #include "support/error.h"
 
@@ -33,26 +33,6 @@ bool is_router(const std::string& name) {
   return name.find(".attn_res_") != std::string::npos ||
          name.find(".final_res.") != std::string::npos;
 }
-
-// Matrix products in bfloat16 while it lives, and with them the residual stream (ForwardPass::run).
-class Autocast {
- public:
-  explicit Autocast(bool enabled) : enabled_(enabled) {
-    if (!enabled_) return;
-    at::autocast::set_autocast_enabled(at::kCUDA, true);
-    at::autocast::set_autocast_dtype(at::kCUDA, at::kBFloat16);
-  }
-  ~Autocast() {
-    if (!enabled_) return;
-    at::autocast::set_autocast_enabled(at::kCUDA, false);
-    at::autocast::clear_cache();  // the casts of weights that the update is about to change
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  bool enabled_;
-};
 
 at::Tensor total_norm(const std::vector<at::Tensor>& gradients, const at::Tensor& none) {
   return gradients.empty() ? none : at::stack(at::_foreach_norm(gradients, 2)).norm();

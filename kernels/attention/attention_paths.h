@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
 #include <vector>
 
@@ -30,8 +31,14 @@ struct Gradients {
   at::Tensor v;
 };
 
-// softmax and Softmax1 from LibTorch's flash kernels: on CUDA in the half types; on the CPU, where
-// it is checked against the others, in float32 and float64.
+// [B,T,heads,d] in memory, seen as [B,heads,T,d]; otherwise as `like`, which is [B,·,T,d].
+inline at::Tensor empty_heads(const at::Tensor& like, std::int64_t heads) {
+  return at::empty({like.size(0), like.size(2), heads, like.size(3)}, like.options())
+      .transpose(1, 2);
+}
+
+// softmax and Softmax1 from the libraries' fused kernels: on CUDA in the half types; on the CPU,
+// where it is checked against the others, in float32 and float64.
 bool flash_serves(const Problem& problem);
 Forward flash_forward(const Problem& problem);
 Gradients flash_backward(const Problem& problem, const std::vector<at::Tensor>& saved,

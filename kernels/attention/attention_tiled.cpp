@@ -18,12 +18,6 @@ namespace {
 
 constexpr std::int64_t kTileRows = 64;
 
-// [B,T,H,d] in memory, seen as [B,H,T,d].
-at::Tensor empty_heads(const at::Tensor& like, std::int64_t heads) {
-  return at::empty({like.size(0), like.size(2), heads, like.size(3)}, like.options())
-      .transpose(1, 2);
-}
-
 // BLAS reads rows of d neighbours at any distance that keeps them apart.
 at::Tensor with_plain_rows(const at::Tensor& x) {
   const bool unit = x.stride(3) == 1 || x.size(3) == 1;

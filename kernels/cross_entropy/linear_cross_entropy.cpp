@@ -33,14 +33,14 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // Losses of the chunk's rows; `logits` [m, V] becomes weight·(softmax − onehot) if with_gradient.
-void chunk_cpu(at::Tensor& logits, const at::Tensor& targets, at::Tensor losses, double row_weight,
-               bool with_gradient) {
+void chunk_cpu(at::Tensor& logits, const at::Tensor& targets, at::Tensor losses,
+               const at::Tensor& row_weight, bool with_gradient) {
   const int64_t M = logits.size(0), V = logits.size(1);
   dispatch_floating(logits.scalar_type(), "oasis::linear_cross_entropy", [&]<typename scalar_t>() {
     auto* rows = logits.mutable_data_ptr<scalar_t>();
     const auto* target = targets.const_data_ptr<int64_t>();
     auto* loss = losses.mutable_data_ptr<scalar_t>();
-    const auto weight = static_cast<scalar_t>(row_weight);
+    const auto weight = row_weight.item<scalar_t>();
     parallel_rows(M, 8, [&](int64_t begin, int64_t end) {
       for (int64_t m = begin; m < end; ++m) {
         scalar_t* row = rows + m * V;
@@ -70,7 +70,7 @@ void chunk_cpu(at::Tensor& logits, const at::Tensor& targets, at::Tensor losses,
 }
 
 void chunk_composed(at::Tensor& logits, const at::Tensor& targets, at::Tensor losses,
-                    double row_weight, bool with_gradient) {
+                    const at::Tensor& row_weight, bool with_gradient) {
   const auto counted = targets.ne(kIgnoredTarget);
   const auto index = at::where(counted, targets, at::zeros({}, targets.options())).unsqueeze(1);
   const auto type = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -93,8 +93,8 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
     const auto targets = targets_input.contiguous();
     const int64_t M = hidden.size(0), V = weight.size(0);
     const auto loss_type = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    const auto counted = targets.ne(kIgnoredTarget).sum().item<int64_t>();
-    const double row_weight = 1.0 / static_cast<double>(counted);
+    // On the device: to ask it for the count would make the host wait.
+    const auto row_weight = targets.ne(kIgnoredTarget).sum().to(loss_type).reciprocal();
     auto losses = at::empty({M}, hidden.options().dtype(loss_type));
     at::Tensor grad_hidden, grad_weight;
     if (with_gradient) {
