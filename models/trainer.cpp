@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -60,6 +61,11 @@ Trainer::Trainer(Decoder& model, const TrainingOptions& options)
   model_.set_requires_grad(true);
   model_.set_recompute(options_.recompute);
   const auto device = model_.embed_tokens().device();
+  if (device.is_cuda()) {
+    // cuBLAS reads its workspace from the environment, and Torch insists on this setting.
+    if (options_.deterministic) ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+    at::globalContext().setDeterministicAlgorithms(options_.deterministic, /*warn_only=*/false);
+  }
   const auto scalar = at::TensorOptions(at::kFloat).device(device);
   // Weights and biases of the body, then of the routers when those are clipped by themselves.
   groups_.resize(options_.router_clip ? 4 : 2);
