@@ -39,6 +39,26 @@ at::Tensor total_norm(const std::vector<at::Tensor>& gradients, const at::Tensor
   return gradients.empty() ? none : at::stack(at::_foreach_norm(gradients, 2)).norm();
 }
 
+// For the length of a scope no kernel runs whose order of adding up varies.
+class DeterministicScope {
+ public:
+  explicit DeterministicScope(bool wanted)
+      : before_(at::globalContext().deterministicAlgorithms()) {
+    if (!wanted) return;
+    // cuBLAS reads its workspace from the environment, and Torch insists on this setting.
+    ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  }
+  ~DeterministicScope() {
+    at::globalContext().setDeterministicAlgorithms(before_, /*warn_only=*/false);
+  }
+  DeterministicScope(const DeterministicScope&) = delete;
+  DeterministicScope& operator=(const DeterministicScope&) = delete;
+
+ private:
+  bool before_;
+};
+
 }  // namespace
 
 double learning_rate_at(const TrainingOptions& options, int64_t step) {
@@ -61,11 +81,6 @@ Trainer::Trainer(Decoder& model, const TrainingOptions& options)
   model_.set_requires_grad(true);
   model_.set_recompute(options_.recompute);
   const auto device = model_.embed_tokens().device();
-  if (device.is_cuda()) {
-    // cuBLAS reads its workspace from the environment, and Torch insists on this setting.
-    if (options_.deterministic) ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
-    at::globalContext().setDeterministicAlgorithms(options_.deterministic, /*warn_only=*/false);
-  }
   const auto scalar = at::TensorOptions(at::kFloat).device(device);
   // Weights and biases of the body, then of the routers when those are clipped by themselves.
   groups_.resize(options_.router_clip ? 4 : 2);
@@ -168,6 +183,7 @@ bool Trainer::halve_micro_batch() {
 }
 
 StepReport Trainer::step(const at::Tensor& tokens) {
+  const DeterministicScope scope(learning_rate_.is_cuda() && options_.deterministic);
   prepare(tokens.sizes());
   StepReport report;
   report.learning_rate = learning_rate_at(options_, step_);
