@@ -1,6 +1,7 @@
 #include "kernels/benchmark/benchmark.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
