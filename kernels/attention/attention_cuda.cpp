@@ -16,7 +16,7 @@ namespace oasis::attention_paths {
 namespace {
 
 // Order of Forward::saved.
-enum Saved { kMoment, kStatistics, kFlags };
+enum Saved { kMoment, kThresholds, kFlags };
 
 constexpr std::int64_t kCopyBytes = 16;
 
@@ -65,7 +65,7 @@ cuda::SparseAttention describe(const Problem& problem, const std::vector<at::Ten
   kernel.k = heads_of(problem.k);
   kernel.v = heads_of(problem.v);
   kernel.moment = heads_of(saved[kMoment]);
-  kernel.statistics = reinterpret_cast<float2*>(saved[kStatistics].mutable_data_ptr<float>());
+  kernel.thresholds = saved[kThresholds].mutable_data_ptr<float>();
   kernel.flags = saved[kFlags].mutable_data_ptr<std::uint8_t>();
   return kernel;
 }
@@ -108,7 +108,7 @@ Forward forward(const Problem& input) {
   const auto rows = q.options().dtype(at::kFloat);
   const auto length = static_cast<int>(q.size(2));
   const std::vector<at::Tensor> saved = {
-      empty_heads(q, q.size(1)), at::empty({q.size(0), q.size(1), length, 2}, rows),
+      empty_heads(q, q.size(1)), at::empty({q.size(0), q.size(1), length}, rows),
       at::empty({q.size(0), q.size(1), cuda::blocks_of(length), cuda::tiles_of(length)},
                 q.options().dtype(at::kByte))};
   cuda::sparse_attention_forward(describe(problem, saved), heads_of(context),
@@ -125,13 +125,13 @@ Gradients backward(const Problem& input, const std::vector<at::Tensor>& saved,
   const c10::cuda::CUDAGuard guard(q.device());
   const auto problem = with_aligned_rows(input);
   const auto grad_out = with_aligned_rows(grad_context);
-  const auto rows = at::empty({q.size(0), q.size(1), q.size(2), 4}, q.options().dtype(at::kFloat));
+  const auto rows = at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options().dtype(at::kFloat));
   Gradients grads{empty_heads(q, q.size(1)), empty_heads(q, problem.k.size(1)),
                   empty_heads(q, problem.k.size(1))};
   cuda::sparse_attention_backward(
       describe(problem, saved),
       {heads_of(grad_out), heads_of(grads.q), heads_of(grads.k), heads_of(grads.v),
-       reinterpret_cast<float4*>(rows.mutable_data_ptr<float>())},
+       reinterpret_cast<float2*>(rows.mutable_data_ptr<float>())},
       c10::cuda::getCurrentCUDAStream());
   return grads;
 }

@@ -1,48 +1,52 @@
-// Tiles in shared memory, products of tiles, and the stream of tiles past a block of rows.
+// Tiles in shared memory and products of tiles.
 //
-// A block of threads owns kBlockRows rows (queries, or keys for dK and dV), every warp 16 or 32 of
-// them, and streams tiles of kTileRows rows of the other side through shared memory.
+// A block of threads owns kBlockRows rows (queries, or keys for dK and dV), every warp 16 of them,
+// and streams tiles of kTileRows rows of the other side through shared memory (tile_stream.cuh).
 #pragma once
 
 #include "kernels/attention/sparse_attention_kernel.h"
-#include "kernels/cuda/async_copy.cuh"
+#include "kernels/attention/warpgroup_mma.cuh"
 #include "kernels/cuda/mma.cuh"
 
 namespace oasis::cuda {
 
 constexpr unsigned kFullWarp = 0xffffffffu;
+constexpr int kWarpRows = 16;
+constexpr int kBlockThreads = kBlockRows / kWarpRows * 32;
+constexpr int kGroupThreads = 128;  // a warpgroup's, which multiplies a tile's rows as one
+static_assert(kGroupThreads / 32 * kWarpRows == kTileRows);
 
-// The head size is 64 or 128; smaller heads are padded with zeros in shared memory. A warp has one
-// or two pieces of 16 rows: two share what is read from shared memory, one needs half the registers
-// and leaves room for twice the warps.
-template <int kHeadSizeValue, int kPiecesValue>
+// Products of a warp's rows with a tile's.
+constexpr int kTileColumns = kTileRows / 8;
+using Products = float[kTileColumns][4];
+
+// Tiles lie in panels of 64 columns. A panel's rows of 128 bytes follow one another; the 16-byte
+// chunks of a row are permuted by the row, so that eight rows' chunks of the same column fall into
+// different banks.
+constexpr int kPanelColumns = 64;
+constexpr int kPanelBytes = kTileRows * kPanelColumns * 2;
+
+// The head size is 64 or 128; smaller heads are padded with zeros in shared memory.
+template <int kHeadSizeValue>
 struct Geometry {
   static constexpr int kHeadSize = kHeadSizeValue;
-  static constexpr int kPieces = kPiecesValue;
-  static constexpr int kWarpRows = 16 * kPieces;
-  static constexpr int kThreads = kBlockRows / kWarpRows * 32;
   static constexpr int kBlocksPerProcessor = kHeadSize == 64 ? 2 : 1;
   static constexpr int kSteps = kHeadSize / 16;  // of the products over the head
-  static constexpr int kRowBytes = kHeadSize * 2;
-  static constexpr int kTileBytes = kTileRows * kRowBytes;
-  static constexpr int kBlockBytes = kBlockRows * kRowBytes;
+  static constexpr int kPanels = kHeadSize / kPanelColumns;
+  static constexpr int kTileBytes = kPanels * kPanelBytes;
+  static constexpr int kBlockBytes = kBlockRows / kTileRows * kTileBytes;
 
   // A warp's rows as first operands of products over the head.
-  using Fragments = std::uint32_t[kPieces][kSteps][4];
+  using Fragments = std::uint32_t[kSteps][4];
   // A warp's rows of sums over the head.
-  using Sums = float[kPieces][kHeadSize / 8][4];
-  // Products of a warp's rows with 8·n others.
-  template <int n>
-  using Products = float[kPieces][n][4];
-  // The same for 16 others, rounded, as first operands.
-  using Packed = std::uint32_t[kPieces][4];
+  using Sums = float[kHeadSize / 8][4];
 };
 
-// Rows of a tile lie one after another; the 16-byte chunks of a row are permuted by the row, so
-// that eight rows' chunks of the same column fall into different banks.
+// In a tile, or in a block: its tiles follow one another.
 template <int kHeadSize>
 __device__ constexpr std::uint32_t tile_offset(int row, int chunk) {
-  return row * kHeadSize * 2 + ((chunk ^ (row & 7)) << 4);
+  return row / kTileRows * Geometry<kHeadSize>::kTileBytes + chunk / 8 * kPanelBytes +
+         row % kTileRows * 128 + (((chunk ^ row) & 7) << 4);
 }
 
 template <class T>
@@ -59,101 +63,6 @@ __device__ Head<T> head_of(const HeadTensor& tensor, int batch, int head) {
           tensor.row_stride};
 }
 
-// Starts copying rows [first, first + kRows) of a head; zeros stand beyond its length and size.
-template <class G, int kRows, class T>
-__device__ void load_rows(std::uint32_t tile, const Head<T>& head, int first, int length,
-                          int head_size) {
-  constexpr int kThreads = G::kThreads;
-  constexpr int kChunks = G::kHeadSize / 8;
-  static_assert(kThreads % (8 * kChunks) == 0 && kRows % (kThreads / kChunks) == 0);
-  const int chunk = threadIdx.x % kChunks;
-  const int row = threadIdx.x / kChunks;
-  const bool inside = chunk * 8 < head_size;
-  const std::uint32_t target = tile + tile_offset<G::kHeadSize>(row, chunk);
-#pragma unroll
-  for (int step = 0; step < kRows; step += kThreads / kChunks) {
-    const int source = first + row + step;
-    const bool valid = inside && source < length;
-    copy_async(target + step * G::kRowBytes, head.row(valid ? source : 0) + chunk * 8, valid);
-  }
-}
-
-struct Barrier {
-  __device__ void operator()() const { __syncthreads(); }
-};
-
-// Which tiles a block visits, in order: the first is next(-1), the last one's next is `tiles` or
-// more. skips(tile) says whether the warp has nothing to do there.
-struct EveryTile {
-  __device__ int next(int tile) const { return tile + 1; }
-  __device__ bool skips(int) const { return false; }
-};
-
-// Those with flags: a byte per tile in shared memory, of which the warp minds the bits in `mask`.
-struct FlaggedTiles {
-  std::uint32_t flags;
-  int tiles;
-  unsigned mask;
-
-  __device__ int next(int tile) const {
-    do ++tile;
-    while (tile < tiles && of(tile) == 0);
-    return tile;
-  }
-  __device__ unsigned of(int tile) const {
-    unsigned flag;
-    asm volatile("ld.shared.u8 %0, [%1];" : "=r"(flag) : "r"(flags + tile) : "memory");
-    return flag;
-  }
-
-  // The warp's bits.
-  __device__ void set(int tile) const {
-    asm volatile("red.shared.or.b32 [%0], %1;" ::"r"(flags + tile / 4 * 4),
-                 "r"(mask << tile % 4 * 8)
-                 : "memory");
-  }
-  __device__ void clear(int tile) const {
-    asm volatile("red.shared.and.b32 [%0], %1;" ::"r"(flags + tile / 4 * 4),
-                 "r"(~(mask << tile % 4 * 8))
-                 : "memory");
-  }
-
-  __device__ bool skips(int tile) const { return (of(tile) & mask) == 0; }
-};
-
-// Streams tiles through `kStages` buffers: load(tile, stage) starts the copies of a tile,
-// use(tile, stage) computes with it. All threads take part and meet in synchronize() before each
-// tile; on return the buffers are free.
-template <int kStages, class Visit, class Load, class Use, class Synchronize = Barrier>
-__device__ void stream_tiles(int tiles, const Visit& visit, const Load& load, const Use& use,
-                             const Synchronize& synchronize = {}) {
-  int loading = visit.next(-1);
-#pragma unroll
-  for (int i = 0; i < kStages - 1; ++i) {
-    if (loading < tiles) {
-      load(loading, i);
-      loading = visit.next(loading);
-    }
-    commit_copies();
-  }
-  int stage = 0;
-  int loading_stage = kStages - 1;
-  for (int tile = visit.next(-1); tile < tiles; tile = visit.next(tile)) {
-    wait_for_copies<kStages - 2>();
-    synchronize();
-    if (loading < tiles) {
-      load(loading, loading_stage);
-      loading = visit.next(loading);
-    }
-    commit_copies();
-    if (!visit.skips(tile)) use(tile, stage);
-    stage = stage + 1 == kStages ? 0 : stage + 1;
-    loading_stage = loading_stage + 1 == kStages ? 0 : loading_stage + 1;
-  }
-  wait_for_copies<0>();
-  __syncthreads();
-}
-
 // A lane's addresses within a tile for the operands of products; rows are multiples of 16.
 template <int kHeadSize>
 struct LaneOffsets {
@@ -168,7 +77,7 @@ struct LaneOffsets {
 
   // The piece at `row` and column 16·step.
   static __device__ std::uint32_t at(std::uint32_t tile, std::uint32_t offset, int row, int step) {
-    return tile + row * kHeadSize * 2 + (offset ^ (step * 32));
+    return tile + tile_offset<kHeadSize>(row, step / 4 * 8) + (offset ^ (step % 4 * 32));
   }
 };
 
@@ -176,12 +85,8 @@ template <class G>
 __device__ void load_fragments(typename G::Fragments& fragments, std::uint32_t block, int warp_row,
                                const LaneOffsets<G::kHeadSize>& lanes) {
 #pragma unroll
-  for (int piece = 0; piece < G::kPieces; ++piece) {
-#pragma unroll
-    for (int step = 0; step < G::kSteps; ++step) {
-      load_matrices(fragments[piece][step],
-                    lanes.at(block, lanes.by_row, warp_row + 16 * piece, step));
-    }
+  for (int step = 0; step < G::kSteps; ++step) {
+    load_matrices(fragments[step], lanes.at(block, lanes.by_row, warp_row, step));
   }
 }
 
@@ -192,43 +97,113 @@ __device__ void clear(Array& array) {
   for (int i = 0; i < static_cast<int>(sizeof(Array) / sizeof(float)); ++i) values[i] = 0;
 }
 
-// products[piece][n] = rows · (rows [row, row + 16·kWidth) of a tile)ᵀ
-template <class T, class G, int kWidth>
-__device__ void multiply_rows(typename G::template Products<2 * kWidth>& products,
-                              const typename G::Fragments& rows, std::uint32_t tile, int row,
+// Products run on until wait_for_products(): until then their operands stay as they are, and sums
+// are not read.
+template <int kPending, class... Sums>
+__device__ void wait_for_products(Sums&... sums) {
+#ifdef OASIS_WARPGROUP_MMA
+  warpgroup_wait<kPending>();
+  (pin(sums), ...);
+#endif
+}
+
+#ifndef OASIS_WARPGROUP_MMA
+template <class T, class G>
+__device__ void multiply_step(Products& products, const std::uint32_t (&rows)[4],
+                              std::uint32_t tile, int step,
                               const LaneOffsets<G::kHeadSize>& lanes) {
+#pragma unroll
+  for (int n = 0; n < kTileColumns / 2; ++n) {
+    std::uint32_t columns[4];
+    load_matrices(columns, lanes.at(tile, lanes.by_column, 16 * n, step));
+    multiply_add<T>(products[2 * n], rows, columns[0], columns[1]);
+    multiply_add<T>(products[2 * n + 1], rows, columns[2], columns[3]);
+  }
+}
+#endif
+
+// products = rows · tileᵀ: products[n] are the columns [8n, 8n + 8). Rows in registers.
+template <class T, class G>
+__device__ void multiply_tile(Products& products, const typename G::Fragments& rows,
+                              std::uint32_t tile, const LaneOffsets<G::kHeadSize>& lanes) {
+#ifdef OASIS_WARPGROUP_MMA
+  warpgroup_begin();
+  pin(products);
+#pragma unroll
+  for (int step = 0; step < G::kSteps; ++step) {
+    warpgroup_multiply_add<T, false>(
+        products, rows[step],
+        matrix_descriptor(tile + step / 4 * kPanelBytes) + step % 4 * (32 >> 4), step > 0);
+  }
+  warpgroup_commit();
+#else
   clear(products);
 #pragma unroll
   for (int step = 0; step < G::kSteps; ++step) {
-#pragma unroll
-    for (int n = 0; n < kWidth; ++n) {
-      std::uint32_t columns[4];
-      load_matrices(columns, lanes.at(tile, lanes.by_column, row + 16 * n, step));
-#pragma unroll
-      for (int piece = 0; piece < G::kPieces; ++piece) {
-        multiply_add<T>(products[piece][2 * n], rows[piece][step], columns[0], columns[1]);
-        multiply_add<T>(products[piece][2 * n + 1], rows[piece][step], columns[2], columns[3]);
-      }
-    }
+    multiply_step<T, G>(products, rows[step], tile, step, lanes);
   }
+#endif
 }
 
-// sums[piece] += weights[piece] · (rows [row, row + 16) of a tile), where the piece is active.
+// The same, the warpgroup's rows in shared memory, a tile too.
 template <class T, class G>
-__device__ void accumulate(typename G::Sums& sums, const typename G::Packed& weights,
-                           const bool (&active)[G::kPieces], std::uint32_t tile, int row,
-                           const LaneOffsets<G::kHeadSize>& lanes) {
+__device__ void multiply_tile(Products& products, std::uint32_t rows, std::uint32_t tile,
+                              const LaneOffsets<G::kHeadSize>& lanes) {
+#ifdef OASIS_WARPGROUP_MMA
+  warpgroup_begin();
+  pin(products);
+#pragma unroll
+  for (int step = 0; step < G::kSteps; ++step) {
+    const int offset = step / 4 * kPanelBytes;
+    warpgroup_multiply_add<T, false>(
+        products, matrix_descriptor(rows + offset) + step % 4 * (32 >> 4),
+        matrix_descriptor(tile + offset) + step % 4 * (32 >> 4), step > 0);
+  }
+  warpgroup_commit();
+#else
+  clear(products);
+#pragma unroll
+  for (int step = 0; step < G::kSteps; ++step) {
+    std::uint32_t fragment[4];
+    load_matrices(fragment, lanes.at(rows, lanes.by_row, threadIdx.x / 32 % 4 * kWarpRows, step));
+    multiply_step<T, G>(products, fragment, tile, step, lanes);
+  }
+#endif
+}
+
+// sums += weights · (rows [16·part, 16·part + 16) of a tile), between begin and end.
+template <class T, class G>
+__device__ void accumulate(typename G::Sums& sums, const std::uint32_t (&weights)[4],
+                           std::uint32_t tile, int part, const LaneOffsets<G::kHeadSize>& lanes) {
+#ifdef OASIS_WARPGROUP_MMA
+#pragma unroll
+  for (int panel = 0; panel < G::kPanels; ++panel) {
+    warpgroup_multiply_add<T, true>(
+        sums + 8 * panel, weights,
+        matrix_descriptor(tile + panel * kPanelBytes) + part * (16 * 128 >> 4), true);
+  }
+#else
+  if (!__any_sync(kFullWarp, (weights[0] | weights[1] | weights[2] | weights[3]) != 0)) return;
 #pragma unroll
   for (int step = 0; step < G::kSteps; ++step) {
     std::uint32_t values[4];
-    load_matrices_transposed(values, lanes.at(tile, lanes.by_row, row, step));
-#pragma unroll
-    for (int piece = 0; piece < G::kPieces; ++piece) {
-      if (!active[piece]) continue;
-      multiply_add<T>(sums[piece][2 * step], weights[piece], values[0], values[1]);
-      multiply_add<T>(sums[piece][2 * step + 1], weights[piece], values[2], values[3]);
-    }
+    load_matrices_transposed(values, lanes.at(tile, lanes.by_row, 16 * part, step));
+    multiply_add<T>(sums[2 * step], weights, values[0], values[1]);
+    multiply_add<T>(sums[2 * step + 1], weights, values[2], values[3]);
   }
+#endif
+}
+
+__device__ inline void begin_products() {
+#ifdef OASIS_WARPGROUP_MMA
+  warpgroup_begin();
+#endif
+}
+
+__device__ inline void end_products() {
+#ifdef OASIS_WARPGROUP_MMA
+  warpgroup_commit();
+#endif
 }
 
 // A 16×16 piece of weights, rounded, as a first operand.
@@ -241,34 +216,32 @@ __device__ void pack_piece(std::uint32_t (&packed)[4], const float (&left)[4],
   packed[3] = pack<T>(right[2], right[3]);
 }
 
-// Writes a warp's rows, times factor(piece, half) for the row 16·piece + 8·half + lane/4, through
-// the warp's own kWarpRows rows of shared memory. `first` is the tensor's row of the warp's first.
+// Writes a warp's rows, times factor(half) for the row 8·half + lane/4, through the same rows of a
+// block in shared memory. `block_row` is the tensor's row of the block's first.
 template <class T, class G, class Factor>
-__device__ void store_rows(const typename G::Sums& sums, const Factor& factor, std::uint8_t* buffer,
-                           const Head<T>& head, int first, int length, int head_size) {
+__device__ void store_rows(const typename G::Sums& sums, const Factor& factor, std::uint8_t* block,
+                           const Head<T>& head, int block_row, int length, int head_size) {
   const int lane = threadIdx.x % 32;
+  const int warp_row = threadIdx.x / 32 * kWarpRows;
 #pragma unroll
-  for (int piece = 0; piece < G::kPieces; ++piece) {
+  for (int half = 0; half < 2; ++half) {
+    const int row = warp_row + 8 * half + lane / 4;
+    const float f = factor(half);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = 16 * piece + 8 * half + lane / 4;
-      const float f = factor(piece, half);
-#pragma unroll
-      for (int n = 0; n < G::kHeadSize / 8; ++n) {
-        *reinterpret_cast<std::uint32_t*>(buffer + tile_offset<G::kHeadSize>(row, n) +
-                                          lane % 4 * 4) =
-            pack<T>(sums[piece][n][2 * half] * f, sums[piece][n][2 * half + 1] * f);
-      }
+    for (int n = 0; n < G::kHeadSize / 8; ++n) {
+      *reinterpret_cast<std::uint32_t*>(block + tile_offset<G::kHeadSize>(row, n) + lane % 4 * 4) =
+          pack<T>(sums[n][2 * half] * f, sums[n][2 * half + 1] * f);
     }
   }
   __syncwarp();
   constexpr int kChunks = G::kHeadSize / 8;
   const int chunk = lane % kChunks;
 #pragma unroll
-  for (int row = lane / kChunks; row < G::kWarpRows; row += 32 / kChunks) {
-    if (first + row < length && chunk * 8 < head_size) {
-      *reinterpret_cast<uint4*>(head.row(first + row) + chunk * 8) =
-          *reinterpret_cast<const uint4*>(buffer + tile_offset<G::kHeadSize>(row, chunk));
+  for (int step = 0; step < kWarpRows; step += 32 / kChunks) {
+    const int row = warp_row + step + lane / kChunks;
+    if (block_row + row < length && chunk * 8 < head_size) {
+      *reinterpret_cast<uint4*>(head.row(block_row + row) + chunk * 8) =
+          *reinterpret_cast<const uint4*>(block + tile_offset<G::kHeadSize>(row, chunk));
     }
   }
   __syncwarp();

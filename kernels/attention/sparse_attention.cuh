@@ -5,7 +5,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "kernels/attention/attention_tiles.cuh"
+#include "kernels/attention/tile_stream.cuh"
 
 namespace oasis::cuda {
 
@@ -22,11 +22,10 @@ __device__ inline float exp2_fast(float x) {
   return y;
 }
 
-// The weights of a product a = q·k in a row with statistics {m, θ}: e = (a − m)·unit − θ. Products
-// are −inf where a query may not see a key.
+// The weights of a product a = q·k: e = a·unit − threshold. Products are −inf where a query may not
+// see a key.
 struct Weights {
   float unit;      // of e per product
-  float per_unit;  // and its inverse
   float gain;      // clipped softmax
   float offset;    // clipped softmax
   float smallest;  // below this e there is neither a weight nor a gradient into it
@@ -35,6 +34,7 @@ struct Weights {
 struct Weight {
   float p;  // of the value
   float w;  // of the gradient into p
+  float s;  // of the row term; w but for clipped softmax
 };
 
 template <SparseNormalizer kNormalizer>
@@ -42,52 +42,59 @@ __host__ __device__ constexpr bool is_clipped() {
   return kNormalizer == SparseNormalizer::kClippedSoftmax;
 }
 
-// No product at or below it has a weight. Rounded down, so that e decides at the edge.
-template <SparseNormalizer kNormalizer>
-__device__ float smallest_product(const Weights& weights, float shift, float threshold) {
-  const float margin = is_clipped<kNormalizer>() ? 1e-4f : 1e-6f;
-  return shift + (threshold + weights.smallest - margin) * weights.per_unit -
-         2.4e-7f * fabsf(shift);
+// Clamped to [0, 1], NaN to 0.
+__device__ inline float saturated_fma(float a, float b, float c) {
+  float clamped;
+  asm("fma.rn.sat.f32 %0, %1, %2, %3;" : "=f"(clamped) : "f"(a), "f"(b), "f"(c));
+  return clamped;
 }
 
-__device__ inline float distance(const Weights& weights, float product, float shift,
-                                 float threshold) {
-  return fmaf(product - shift, weights.unit, -threshold);
+// 1 for any e > 0 that a difference of thresholds and products may be.
+__device__ inline float one_if_positive(float e) {
+  return saturated_fma(e, 0x1p100f, 0);
 }
 
+// In a row whose threshold is NaN the weights may be zero: what is made of them has to add NaN.
 template <SparseNormalizer kNormalizer>
-__device__ Weight weight_at(const Weights& weights, float e) {
-  if constexpr (kNormalizer == SparseNormalizer::kSparsemax) {
-    return {max_or_nan(e, 0), e > 0 ? 1.0f : 0.0f};
-  } else if constexpr (kNormalizer == SparseNormalizer::kEntmax15) {
-    const float root = max_or_nan(e, 0);
-    return {root * root, root};
-  } else {
+__device__ Weight weight_of(const Weights& weights, float product, float threshold) {
+  if constexpr (is_clipped<kNormalizer>()) {
+    const float e = fmaf(product, weights.unit, -threshold);
     const float soft = exp2_fast(e);
     const float unclipped = fmaf(weights.gain, soft, weights.offset);
-    const bool passes = unclipped >= 0 && unclipped <= 1;
-    const float p = unclipped > 1 ? 1.0f : max_or_nan(unclipped, 0);
-    return {e == -INFINITY ? 0.0f : p, passes ? soft : 0.0f};
+    const float p = saturated_fma(weights.gain, soft, weights.offset);
+    return {e == -INFINITY ? 0.0f : p, p == unclipped ? soft : 0.0f, soft};
+  } else {
+    const float e = saturated_fma(product, weights.unit, -threshold);
+    if constexpr (kNormalizer == SparseNormalizer::kSparsemax) return {e, one_if_positive(e), 0};
+    return {e * e, e, 0};
+  }
+}
+
+// Newton's step towards Σ p = 1 from Σ p and Σ w; from any threshold it ends at or below the root
+// (normalizer/row.h).
+template <SparseNormalizer kNormalizer>
+__device__ float newton_step(float mass, float weight) {
+  if constexpr (kNormalizer == SparseNormalizer::kEntmax15) {
+    const float norm = sqrtf(mass);
+    return (norm - 1) * norm / weight;
+  } else {
+    return (mass - 1) / weight;
   }
 }
 
 // Gradient into a product, over the scale, and over the gain for clipped softmax.
 template <SparseNormalizer kNormalizer>
-__device__ float product_gradient(float e, float w, float dp, float r) {
-  if constexpr (is_clipped<kNormalizer>()) {
-    return fmaf(w, dp, -exp2_fast(e) * r);
-  } else {
-    return w * (dp - r);
-  }
+__device__ float product_gradient(const Weight& weight, float dp, float r) {
+  if constexpr (is_clipped<kNormalizer>()) return fmaf(weight.w, dp, -weight.s * r);
+  return weight.w * (dp - r);
 }
 
 // Hides products, whose first row and column have these indices, where hidden(row, column).
-template <int kColumns, class Hidden>
-__device__ void hide_products(float (&products)[kColumns][4], int row, int column,
-                              const Hidden& hidden) {
+template <class Hidden>
+__device__ void hide_products(Products& products, int row, int column, const Hidden& hidden) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int n = 0; n < kColumns; ++n) {
+  for (int n = 0; n < kTileColumns; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (hidden(row + 8 * (i / 2) + lane / 4, column + 8 * n + 2 * (lane % 4) + i % 2)) {
@@ -97,28 +104,16 @@ __device__ void hide_products(float (&products)[kColumns][4], int row, int colum
   }
 }
 
-// A 16×16 piece of products against upper bounds that differ by column or by row: bound(n, i).
-template <class Bound>
-__device__ bool any_above(const float (&products)[2][4], const Bound& bound) {
-  bool above = false;
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) above = above || !(products[n][i] <= bound(n, i));  // NaN is above
-  }
-  return __any_sync(kFullWarp, above);
-}
-
 inline Weights make_weights(const SparseAttention& problem) {
   if (problem.normalizer == SparseNormalizer::kClippedSoftmax) {
     const float unit = problem.scale * 1.44269504f;
     const float smallest =
         problem.offset < 0 ? std::log2(-problem.offset / problem.gain) : -INFINITY;
-    return {unit, 1 / unit, problem.gain, problem.offset, smallest};
+    return {unit, problem.gain, problem.offset, smallest};
   }
   const bool halved = problem.normalizer == SparseNormalizer::kEntmax15;
   const float unit = halved ? problem.scale / 2 : problem.scale;
-  return {unit, 1 / unit, 1, 0, 0};
+  return {unit, 1, 0, 0};
 }
 
 // Where the flags of a block of queries begin.

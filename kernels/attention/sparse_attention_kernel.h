@@ -2,7 +2,7 @@
 //
 // B batches of H query heads and Hkv key heads, T tokens of head size d ≤ 128, a multiple of 8.
 // Forward: context = Σ_j p_j v_j, and what the backward pass needs per row:
-//   statistics {m, θ}: with a = q·k, the row's weights are functions of e = (a − m)·unit − θ:
+//   threshold: with a = q·k, the row's weights are functions of e = a·unit − threshold:
 //     sparsemax        unit = scale         p = max(e, 0)           w = 1 where e > 0
 //     entmax15         unit = scale/2       p = max(e, 0)²          w = max(e, 0)
 //     clipped_softmax  unit = scale·log2 e  p = clip(gain·2^e + offset, 0, 1)
@@ -44,7 +44,7 @@ constexpr int tiles_of(int length) {
 
 // What a block of threads may ask for, in bytes, with a flag for each of kMostFlags tiles.
 constexpr int kMostFlags = 16 << 10;
-constexpr int kMostSharedMemory = (136 << 10) + kMostFlags;
+constexpr int kMostSharedMemory = (128 << 10) + 2 * kMostFlags;
 
 struct SparseAttention {
   SparseNormalizer normalizer = SparseNormalizer::kSparsemax;
@@ -59,8 +59,8 @@ struct SparseAttention {
   float offset = 0;  // clipped softmax: γ
   HeadTensor q, k, v;
   // Written by forward, read by backward.
-  HeadTensor moment;             // [B,H,T,d]
-  float2* statistics = nullptr;  // [B,H,T]
+  HeadTensor moment;            // [B,H,T,d]
+  float* thresholds = nullptr;  // [B,H,T]
   // [B,H,blocks,tiles]: bit i says whether queries [16i, 16i + 16) of the block have weights in the
   // tile of keys. Not for clipped softmax, under which every key has a gradient.
   std::uint8_t* flags = nullptr;
@@ -72,7 +72,7 @@ void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& 
 struct SparseAttentionGradients {
   HeadTensor context;      // dL/dcontext, read
   HeadTensor q, k, v;      // written
-  float4* rows = nullptr;  // [B,H,T], scratch: {m, θ, bound, r}
+  float2* rows = nullptr;  // [B,H,T], scratch: {threshold, r}
 };
 
 void sparse_attention_backward(const SparseAttention& problem,
