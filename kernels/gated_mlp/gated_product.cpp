@@ -93,31 +93,6 @@ class GatedProductCudaFunction : public torch::autograd::Function<GatedProductCu
   }
 };
 
-class GatedHalvesCudaFunction : public torch::autograd::Function<GatedHalvesCudaFunction> {
- public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_up) {
-    ctx->save_for_backward({gate_up});
-    const auto rows = as_matrix(gate_up);
-    const int64_t I = rows.size(1) / 2;
-    auto shape = gate_up.sizes().vec();
-    shape.back() = I;
-    auto out = at::empty(shape, gate_up.options());
-    gated_product_cuda->forward(rows.narrow(1, 0, I), rows.narrow(1, I, I), as_matrix(out));
-    return out;
-  }
-
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto gate_up = ctx->get_saved_variables()[0];
-    const auto rows = as_matrix(gate_up);
-    const int64_t I = rows.size(1) / 2;
-    auto grad = at::empty(gate_up.sizes(), gate_up.options());
-    const auto halves = as_matrix(grad);
-    gated_product_cuda->backward(as_matrix(grads[0]), rows.narrow(1, 0, I), rows.narrow(1, I, I),
-                                 halves.narrow(1, 0, I), halves.narrow(1, I, I));
-    return {grad};
-  }
-};
-
 bool cuda_serves_product(const at::Tensor& x) {
   return x.is_cuda() && gated_product_cuda != nullptr && x.numel() > 0 &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16 ||
@@ -135,20 +110,8 @@ at::Tensor gated_product(const at::Tensor& gate, const at::Tensor& up) {
   return at::silu(gate) * up;
 }
 
-at::Tensor gated_product(const at::Tensor& gate_up) {
-  TORCH_CHECK(gate_up.dim() >= 1 && gate_up.size(-1) % 2 == 0,
-              "oasis::gated_product: gate_up must be [..., 2·I], not ", gate_up.sizes());
-  if (cuda_serves_product(gate_up)) return GatedHalvesCudaFunction::apply(gate_up);
-  const int64_t I = gate_up.size(-1) / 2;
-  return gated_product(gate_up.narrow(-1, 0, I), gate_up.narrow(-1, I, I));
-}
-
 }  // namespace oasis
 
 TORCH_LIBRARY_FRAGMENT(oasis, m) {
-  using Tensor = const at::Tensor&;
-  m.def("gated_product(Tensor gate, Tensor up) -> Tensor",
-        static_cast<at::Tensor (*)(Tensor, Tensor)>(&oasis::gated_product));
-  m.def("gated_product.halves(Tensor gate_up) -> Tensor",
-        static_cast<at::Tensor (*)(Tensor)>(&oasis::gated_product));
+  m.def("gated_product(Tensor gate, Tensor up) -> Tensor", &oasis::gated_product);
 }
