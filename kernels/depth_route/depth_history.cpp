@@ -15,30 +15,47 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 struct DepthHistory::State {
-  std::vector<at::Tensor> slots;  // one tensor per slot, aliasing one buffer [slots, M, D]
-  std::vector<std::vector<DepthReading>> readings;  // per slot, of the backward pass so far
+  std::vector<DepthSource> slots;  // their values alias one buffer [slots, M, D]
+  int64_t block_size;              // routers whose readings are added up together, 0: no limit
+  int64_t unblocked_routers = 0;
 
   // Aliases with version counters of their own, so that writing one slot does not invalidate what
   // autograd saved of another.
-  static std::vector<at::Tensor> aliases(const at::Tensor& buffer) {
-    std::vector<at::Tensor> result;
+  explicit State(const at::Tensor& buffer) : block_size(depth_block_size(buffer.select(0, 0))) {
     for (int64_t i = 0; i < buffer.size(0); ++i) {
-      result.push_back(buffer.select(0, i).variable_data());
+      slots.push_back({buffer.select(0, i).variable_data(), {}, {}});
     }
-    return result;
   }
 
   std::vector<at::Tensor> gather(const std::vector<int64_t>& indices) const {
     std::vector<at::Tensor> result;
-    for (const auto i : indices) result.push_back(slots[i]);
+    for (const auto i : indices) result.push_back(slots[i].value);
     return result;
+  }
+
+  // What a router leaves for its sources. Every block_size routers it is added up, so that their
+  // gradients and directions need not be read (and kept) for every source anew.
+  void note(const std::vector<int64_t>& indices, DepthReading reading) {
+    for (size_t k = 0; k < indices.size(); ++k) {
+      reading.source = static_cast<int64_t>(k);
+      slots[indices[k]].readings.push_back(reading);
+    }
+    if (++unblocked_routers != block_size) return;
+    unblocked_routers = 0;
+    std::vector<DepthSource*> read;
+    for (auto& slot : slots) {
+      if (!slot.readings.empty()) read.push_back(&slot);
+    }
+    depth_gather_block(read);
   }
 
   // The gradient of a slot's value: what its readers left for it, and what arrives by the ordinary
   // path. Undefined where there is neither. The notes are dropped.
   at::Tensor take_gradient(int64_t slot, const at::Tensor& direct) {
-    const auto noted = std::exchange(readings[slot], {});
-    return noted.empty() ? direct : depth_gather_gradient(slots[slot], noted, direct);
+    const auto& value = slots[slot].value;
+    const auto noted = std::exchange(slots[slot], {value, {}, {}});
+    if (noted.readings.empty() && !noted.partial.defined()) return direct;
+    return depth_gather_gradient(noted, direct);
   }
 };
 
@@ -78,13 +95,13 @@ class AppendFunction : public torch::autograd::Function<AppendFunction> {
     ctx->saved_data["has_b"] = b.has_value();
     ctx->saved_data["type_a"] = static_cast<int64_t>(a.scalar_type());
     ctx->saved_data["type_b"] = static_cast<int64_t>((b ? *b : a).scalar_type());
-    auto value = state->slots[slot].variable_data();
+    auto value = state->slots[slot].value.variable_data();
     if (b) {
       at::add_out(value, a, *b);
     } else {
       value.copy_(a);
     }
-    state->slots[slot] = value.variable_data();
+    state->slots[slot].value = value.variable_data();
     return {value, next_link()};
   }
 
@@ -113,9 +130,9 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
     (void)chain;
     ctx->set_materialize_grads(false);
     const auto inputs = make_inputs(direction, logit_bias, nulls, beta);
-    at::Tensor target = slot >= 0 ? state->slots[slot].variable_data() : at::Tensor();
+    at::Tensor target = slot >= 0 ? state->slots[slot].value.variable_data() : at::Tensor();
     const auto out = depth_route_forward(state->gather(indices), inputs, options, target);
-    if (slot >= 0) state->slots[slot] = out.routed.variable_data();
+    if (slot >= 0) state->slots[slot].value = out.routed.variable_data();
     ctx->save_for_backward(tensors_to_save(inputs, out));
     hold_state(ctx, state);
     ctx->saved_data["indices"] = indices;
@@ -137,10 +154,8 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
     const auto inputs = saved_inputs(saved);
     const auto g = depth_route_backward(state->gather(indices), inputs, options, forward,
                                         grad_routed, grads[1], {});
-    for (size_t k = 0; k < indices.size(); ++k) {
-      state->readings[indices[k]].push_back({grad_routed, inputs.direction, forward.weights,
-                                             g.towards_u, g.towards_y, static_cast<int64_t>(k)});
-    }
+    state->note(indices,
+                {grad_routed, inputs.direction, forward.weights, g.towards_u, g.towards_y, 0});
     return {at::Tensor(), g.direction,  g.logit_bias, g.nulls,     g.beta,
             at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
@@ -150,10 +165,8 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
 
 DepthHistory::DepthHistory(int64_t slots, int64_t tokens, int64_t hidden_size,
                            const at::TensorOptions& options)
-    : state_(std::make_shared<State>()), chain_(next_link()) {
-  state_->slots = State::aliases(at::empty({slots, tokens, hidden_size}, options));
-  state_->readings.resize(static_cast<size_t>(slots));
-}
+    : state_(std::make_shared<State>(at::empty({slots, tokens, hidden_size}, options))),
+      chain_(next_link()) {}
 
 at::Tensor DepthHistory::append(int64_t slot, const at::Tensor& value) {
   const auto out = AppendFunction::apply(chain_, value, std::nullopt, state_, slot);
@@ -185,7 +198,7 @@ std::tuple<at::Tensor, at::Tensor> DepthHistory::route_append(int64_t slot,
 }
 
 at::Tensor DepthHistory::value(int64_t slot) const {
-  return state_->slots[slot];
+  return state_->slots[slot].value;
 }
 
 }  // namespace oasis

@@ -188,10 +188,22 @@ DepthRouteGradients depth_route_backward(const std::vector<at::Tensor>& sources,
   return gradients;
 }
 
-at::Tensor depth_gather_gradient(const at::Tensor& value, const std::vector<DepthReading>& readings,
-                                 const at::Tensor& initial) {
-  if (const auto* cuda = kernels_for(value, 1)) return cuda->gather(value, readings, initial);
-  if (!value.is_cpu()) return composed::depth_gather_gradient(value, readings, initial);
+int64_t depth_block_size(const at::Tensor& value) {
+  const auto* cuda = kernels_for(value, 1);
+  return cuda == nullptr ? 0 : cuda->block_size;
+}
+
+void depth_gather_block(const std::vector<DepthSource*>& sources) {
+  if (sources.empty()) return;
+  const auto* cuda = kernels_for(sources.front()->value, 1);
+  TORCH_CHECK(cuda != nullptr, "oasis::depth_route: no kernel gathers blocks of readings here");
+  cuda->gather_block(sources);
+}
+
+at::Tensor depth_gather_gradient(const DepthSource& source, const at::Tensor& initial) {
+  const auto& value = source.value;
+  if (const auto* cuda = kernels_for(value, 1)) return cuda->gather(source, initial);
+  if (!value.is_cpu()) return composed::depth_gather_gradient(source, initial);
   auto gradient = initial.defined() ? initial.clone(at::MemoryFormat::Contiguous)
                                     : at::zeros(value.sizes(), value.options());
   dispatch_floating(value.scalar_type(), "oasis::depth_route", [&]<typename scalar_t>() {
@@ -202,7 +214,7 @@ at::Tensor depth_gather_gradient(const at::Tensor& value, const std::vector<Dept
       return kept.back().const_data_ptr<scalar_t>();
     };
     std::vector<DepthReader<scalar_t>> readers;
-    for (const auto& from : readings) {
+    for (const auto& from : source.readings) {
       DepthReader<scalar_t> to{};
       to.grad_routed = pointer(from.grad_routed);
       to.direction = pointer(from.direction);

@@ -85,17 +85,18 @@ void depth_route_backward(const DepthRouteProblem& problem, const DepthRouteGrad
                           const DepthRouteGradientOutputs& outputs, int blocks,
                           cudaStream_t stream);
 
-// One router that read the value whose gradient is gathered.
+// One router with its backward pass done: what its sources' gradients take from it.
 struct DepthReader {
-  const void* grad_routed;  // [M, D] T; without weights it is read, but does not count
+  const void* grad_routed;  // [M, D] T or null
   const void* direction;    // [M, D] or [1, D]
-  const float* weights;     // [M, stride], the value's column; or null
-  const float* towards_u;   // the same
-  const float* towards_y;   // the same; or null
+  const float* weights;     // [M, stride]
+  const float* towards_u;   // [M, stride]
+  const float* towards_y;   // [M, stride] or null
   int stride;               // sources of that router
   bool shared_direction;
 };
 
+// The gradient of one value from every router that read it.
 struct DepthGather {
   int readers;
   int64_t tokens;
@@ -103,11 +104,34 @@ struct DepthGather {
   DepthElement element;
   bool direction_is_float;  // of all readers
   DepthReader reader[kMaxDepthSources];
-  const void* value;    // [M, D] T; null exactly when no reader has towards_y
-  const void* initial;  // [M, D] T added to the result, or null
-  void* gradient;       // [M, D] T, written
+  int source[kMaxDepthSources];  // the value's column in each reader
+  const void* value;             // [M, D] T; null exactly when no reader has towards_y
+  const void* addends[2];        // [M, D] T added to the result; each may be null
+  void* gradient;                // [M, D] T, written
 };
 
 void depth_gather_gradient(const DepthGather& gather, cudaStream_t stream);
+
+// The gradients of many values from kDepthBlock routers, whose dR and u are read once.
+constexpr int kDepthBlock = 6;
+
+struct DepthBlockValue {
+  const void* value;         // [M, D] T; null unless a reader has towards_y
+  const void* addend;        // [M, D] T or null
+  void* gradient;            // [M, D] T, written
+  int8_t source[kDepthBlock];  // the value's column in each reader, −1 where it is not read
+};
+
+struct DepthGatherBlock {
+  int values;
+  int64_t tokens;
+  int hidden_size;
+  DepthElement element;
+  bool direction_is_float;  // of all readers
+  DepthReader reader[kDepthBlock];
+  DepthBlockValue value[kMaxDepthSources];
+};
+
+void depth_gather_block(const DepthGatherBlock& block, cudaStream_t stream);
 
 }  // namespace oasis::cuda
