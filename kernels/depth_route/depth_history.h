@@ -32,11 +32,16 @@ class DepthHistory {
                const at::TensorOptions& options);
 
   // Each returns the value in its slot, [M, D]. Slots are written once, except without gradients,
-  // where a slot may be overwritten.
-  at::Tensor append(int64_t slot, const at::Tensor& value);
-  at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b);
+  // where a slot may be overwritten. `null`: the value's branch null ψ [M]; undefined: zero, or to
+  // be shared. Its gradient is the sum over all readings of the slots that share it.
+  at::Tensor append(int64_t slot, const at::Tensor& value, const at::Tensor& null = {});
+  at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
+                        const at::Tensor& null = {});
+  // The value in `slot` has the branch null of the one in `with`, which was written before it.
+  void share_null(int64_t slot, int64_t with);
 
-  // Routes over the given slots. Returns (routed [M, D], weights [M, n]).
+  // Routes over the given slots; with β, their branch nulls are the nulls. Returns
+  // (routed [M, D], weights [M, n]).
   std::tuple<at::Tensor, at::Tensor> route(const std::vector<int64_t>& slots,
                                            const DepthRouteInputs& inputs,
                                            const DepthRouteOptions& options);

@@ -19,11 +19,8 @@ constexpr int64_t kLayers = 12, kTokens = 130, kHidden = 64;
 struct InLibTorch : AsTensors {
   using AsTensors::AsTensors;
 
-  std::tuple<at::Tensor, at::Tensor> route(int64_t slot, const std::vector<int64_t>& slots,
-                                           const DepthRouteInputs& in,
-                                           const DepthRouteOptions& options) override {
-    Tensors sources;
-    for (const auto i : slots) sources.push_back(values[static_cast<size_t>(i)]);
+  std::tuple<at::Tensor, at::Tensor> routed(const Tensors& sources, const DepthRouteInputs& in,
+                                            const DepthRouteOptions& options) override {
     const auto y = at::stack(sources, 1);  // [M, n, D]
     auto keys = y;
     if (options.normalize_keys) {
@@ -39,9 +36,7 @@ struct InLibTorch : AsTensors {
     g = at::clamp(g, -kDepthLogitClamp, kDepthLogitClamp);
     const auto padded = at::cat({g, at::zeros_like(g.narrow(-1, 0, 1))}, -1);
     const auto weights = at::softmax(padded, -1).narrow(-1, 0, g.size(-1));
-    const auto routed = (weights.to(y.scalar_type()).unsqueeze(-1) * y).sum(1);
-    if (slot >= 0) append(slot, routed);
-    return {routed, weights};
+    return {(weights.to(y.scalar_type()).unsqueeze(-1) * y).sum(1), weights};
   }
 };
 
