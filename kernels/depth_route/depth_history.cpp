@@ -176,8 +176,8 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
                                const DepthRouteOptions& options) {
     (void)chain;
     ctx->set_materialize_grads(false);
-    const auto nulls = beta ? std::optional(state->stack_nulls(indices)) : std::nullopt;
-    const auto inputs = make_inputs(direction, logit_bias, nulls, beta);
+    auto inputs = make_inputs(direction, logit_bias, std::nullopt, beta);
+    if (beta) inputs.nulls = state->stack_nulls(indices);
     at::Tensor target = slot >= 0 ? state->slots[slot].value.variable_data() : at::Tensor();
     const auto out = depth_route_forward(state->gather(indices), inputs, options, target);
     if (slot >= 0) state->slots[slot].value = out.routed.variable_data();

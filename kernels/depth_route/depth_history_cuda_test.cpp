@@ -1,5 +1,6 @@
 // The history on the GPU, twelve layers deep: gradients against float64, next to what the same
 // networks lose when LibTorch's operators compute them at the same precision.
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/softmax.h>
@@ -28,7 +29,10 @@ struct InLibTorch : AsTensors {
       keys = (wide * (wide * wide).mean(-1, true).add(options.eps).rsqrt()).to(y.scalar_type());
     }
     auto g = (in.direction.unsqueeze(1) * keys).sum(-1).to(at::kFloat) * options.scale;
-    if (in.logit_bias.defined()) g = g + in.logit_bias.to(at::kFloat);
+    if (options.bias_line) {
+      const auto steps = at::arange(g.size(-1), g.options().requires_grad(false));
+      g = g + in.logit_bias * (steps * options.bias_line->step + options.bias_line->first);
+    }
     if (in.nulls.defined()) {
       const auto nulls = in.nulls.t().to(at::kFloat);
       g = g - in.beta.to(at::kFloat) * (nulls - nulls.mean(-1, true));

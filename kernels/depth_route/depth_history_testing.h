@@ -111,18 +111,11 @@ inline at::Tensor sublayer(const at::Tensor& x, const at::Tensor& map) {
   return at::matmul(x, map).tanh();
 }
 
-inline DepthRouteInputs inputs_for(const at::Tensor& newest, const at::Tensor& map,
-                                   const at::Tensor& bias, size_t sources,
-                                   const at::Tensor& beta) {
-  Tensors steps;
-  for (size_t i = 0; i < sources; ++i) steps.push_back(bias[0] * static_cast<double>(i));
-  return {at::matmul(newest, map), at::stack(steps), {}, beta};
-}
-
 // The projected form: h + sublayer summed into the history, one router whose result stays outside,
 // one whose result is the layer's state. ψ depends on the values, as in a model.
 inline at::Tensor projected(Store& store, const Tensors& p) {
-  const DepthRouteOptions options{{Normalizer::kSoftmax1}, 0.125, false, 1e-6};
+  const DepthRouteOptions options{
+      {Normalizer::kSoftmax1}, 0.125, false, 1e-6, DepthLine{-0.5, 0.25}};
   auto h = store.append(0, p[0]);
   std::vector<int64_t> states = {0};
   at::Tensor weight_sum;
@@ -134,12 +127,11 @@ inline at::Tensor projected(Store& store, const Tensors& p) {
     auto slots = states;
     slots.push_back(first);
     const auto [after, weights] =
-        store.route(-1, slots, inputs_for(c, q[2], q[4], slots.size(), q[5]), options);
+        store.route(-1, slots, {at::matmul(c, q[2]), q[4], {}, q[5]}, options);
     const auto e = store.append_sum(second, after, sublayer(after, q[1]));
     store.share_null(second, first);
     slots.push_back(second);
-    h = std::get<0>(
-        store.route(state, slots, inputs_for(e, q[3], q[4], slots.size(), q[5]), options));
+    h = std::get<0>(store.route(state, slots, {at::matmul(e, q[3]), q[4], {}, q[5]}, options));
     store.share_null(state, first);
     states.push_back(state);
     const auto part = (weights * weights).sum();  // the weights' own gradient
