@@ -70,6 +70,7 @@ class ForwardPass {
               const at::Tensor& psi);
   void append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
                   const SourceLayers& layers, const at::Tensor& psi);
+  void share_null(int64_t slot, int64_t with);                // as DepthHistory::share_null
   at::Tensor recency(const Router& router, int64_t sources);  // [n]
   at::Tensor nulls(const std::vector<int64_t>& sources);      // [n, M] or undefined
   at::Tensor beta(const Router& router);                      // [1] or undefined

@@ -24,7 +24,7 @@ constexpr double kLargestBeta = 10.0;
 void ForwardPass::append(int64_t slot, const at::Tensor& value, const SourceLayers& layers,
                          const at::Tensor& psi) {
   const auto index = static_cast<size_t>(slot);
-  values_[index] = history_->append(slot, value.reshape({batch_ * length_, -1}));
+  values_[index] = history_->append(slot, value.reshape({batch_ * length_, -1}), psi);
   layers_[index] = layers;
   psi_[index] = psi;
 }
@@ -33,9 +33,14 @@ void ForwardPass::append_sum(int64_t slot, const at::Tensor& a, const at::Tensor
                              const SourceLayers& layers, const at::Tensor& psi) {
   const auto index = static_cast<size_t>(slot);
   const int64_t rows = batch_ * length_;
-  values_[index] = history_->append_sum(slot, a.reshape({rows, -1}), b.reshape({rows, -1}));
+  values_[index] = history_->append_sum(slot, a.reshape({rows, -1}), b.reshape({rows, -1}), psi);
   layers_[index] = layers;
   psi_[index] = psi;
+}
+
+void ForwardPass::share_null(int64_t slot, int64_t with) {
+  history_->share_null(slot, with);
+  psi_[static_cast<size_t>(slot)] = psi_[static_cast<size_t>(with)];
 }
 
 at::Tensor ForwardPass::beta(const Router& router) {
@@ -98,7 +103,6 @@ at::Tensor ForwardPass::route(const Router& router, const std::string& name,
       options.normalize_keys = true;
       options.eps = config_.rms_norm_eps;
     }
-    inputs.nulls = nulls(sources);
     inputs.beta = beta(router);
     std::tie(routed, weights) = slot >= 0 ? history_->route_append(slot, sources, inputs, options)
                                           : history_->route(sources, inputs, options);
@@ -167,13 +171,14 @@ at::Tensor ForwardPass::run_projected(const at::Tensor& embedding) {
         point(name + ".attn_res_sa",
               route(layer.router_sa, name + ".attn_res_sa", fmt::format("{}.sa", i), -1, sources));
     const auto mlp_output = mlp(i, after_attention);
-    append_sum(e_slot(i), after_attention, mlp_output, {i}, attn.psi);
+    append_sum(e_slot(i), after_attention, mlp_output, {i}, {});
+    share_null(e_slot(i), c_slot(i));
     sources.push_back(e_slot(i));
     const int64_t next = state_slot(i + 1);
     const auto state =
         route(layer.router_mlp, name + ".attn_res_mlp", fmt::format("{}.mlp", i), next, sources);
     values_[static_cast<size_t>(next)] = state;
-    psi_[static_cast<size_t>(next)] = attn.psi;
+    share_null(next, c_slot(i));
     layers_[static_cast<size_t>(next)] = {i};
     states.push_back(next);
     // The history keeps the state from before its quantizer; what follows reads the quantized one.

@@ -9,14 +9,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <typename T>
-__device__ inline void add_scaled(float scale, const uint4& raw, float* sum) {
-  float values[kVectorSize<T>];
-  to_floats<T>(raw, values);
-#pragma unroll
-  for (int e = 0; e < kVectorSize<T>; ++e) sum[e] += scale * values[e];
-}
-
 constexpr int kTogether = 4;  // readers whose rows are in flight at once
 
 // One thread, one vector of one token.
@@ -39,14 +31,14 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
       const DepthReader& reader = g.reader[first + j];
-      const int64_t row = m * reader.stride;
+      const int64_t row = m * reader.stride + g.source[first + j];
       const int64_t u = (reader.shared_direction ? in_row : index) * kDirectionVectors;
-      grads[j] = load_streaming(static_cast<const uint4*>(reader.grad_routed) + index);
+      grads[j] = load_or_zero(reader.grad_routed, index);
 #pragma unroll
       for (int k = 0; k < kDirectionVectors; ++k) {
         directions[j][k] = __ldg(static_cast<const uint4*>(reader.direction) + u + k);
       }
-      weights[j] = reader.weights == nullptr ? 0.0F : __ldg(reader.weights + row);
+      weights[j] = __ldg(reader.weights + row);
       towards_u[j] = __ldg(reader.towards_u + row);
       if (reader.towards_y != nullptr) towards_value += __ldg(reader.towards_y + row);
     }
@@ -62,16 +54,15 @@ __global__ void __launch_bounds__(kThreads)
     }
   };
 
-  if (g.initial != nullptr) {
-    to_floats<T>(load_streaming(static_cast<const uint4*>(g.initial) + index), sum);
-  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i) add_scaled<T>(1.0F, load_or_zero(g.addends[i], index), sum);
   int r = 0;
   for (; r + kTogether <= g.readers; r += kTogether) {
     add_readers(r, std::integral_constant<int, kTogether>());
   }
   for (; r < g.readers; ++r) add_readers(r, std::integral_constant<int, 1>());
   if (g.value != nullptr) {
-    add_scaled<T>(towards_value, load_streaming(static_cast<const uint4*>(g.value) + index), sum);
+    add_scaled<T>(towards_value, load_or_zero(g.value, index), sum);
   }
   static_cast<uint4*>(g.gradient)[index] = from_floats<T>(sum);
 }

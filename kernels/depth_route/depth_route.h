@@ -29,16 +29,22 @@ namespace oasis {
 
 inline constexpr double kDepthLogitClamp = 50.0;
 
+// A line over the sources: first + i · step.
+struct DepthLine {
+  double first, step;
+};
+
 struct DepthRouteOptions {
   NormalizerSpec normalizer;
   double scale = 1.0;
   bool normalize_keys = false;
-  double eps = 1e-6;  // of the key normalisation
+  double eps = 1e-6;                   // of the key normalisation
+  std::optional<DepthLine> bias_line{};  // logit_bias is one value, and the sources' are its multiples
 };
 
 struct DepthRouteInputs {
   at::Tensor direction;   // u: [M, D], or [1, D] for one direction shared by every token
-  at::Tensor logit_bias;  // [n] or undefined
+  at::Tensor logit_bias;  // [n], [1] with a line, or undefined
   at::Tensor nulls;       // [n, M] or undefined
   at::Tensor beta;        // [1]; defined exactly when nulls is
 };
@@ -85,11 +91,25 @@ struct DepthReading {
   int64_t source;
 };
 
-// The gradient [M, D] of a value that several routers read, in its type: `initial` (undefined:
-// zero) plus what each took from it, added up before it is rounded. Summed when it is asked for, it
-// costs no more reads than adding every router's part to a buffer, and no writes.
-at::Tensor depth_gather_gradient(const at::Tensor& value, const std::vector<DepthReading>& readings,
-                                 const at::Tensor& initial);
+// A value that several routers read, and what is known of its gradient.
+struct DepthSource {
+  at::Tensor value;                    // [M, D]
+  std::vector<DepthReading> readings;  // not yet added up
+  at::Tensor partial;                  // [M, D], of those that are; undefined: zero
+};
+
+// A value's gradient [M, D], in its type: `initial` (undefined: zero) plus what every reader took
+// from it, added up before it is rounded. Summed when it is asked for, it costs no more reads than
+// adding every router's part to a buffer, and no writes.
+at::Tensor depth_gather_gradient(const DepthSource& source, const at::Tensor& initial);
+
+// How many routers' readings are worth adding up ahead of time, together: a router's dR and u are
+// then read once, and not once per source. 0: none.
+int64_t depth_block_size(const at::Tensor& value);
+
+// Adds the sources' readings to their partial gradients. They come from at most depth_block_size
+// routers.
+void depth_gather_block(const std::vector<DepthSource*>& sources);
 
 // The differentiable operator, registered as oasis::depth_route.
 std::tuple<at::Tensor, at::Tensor> depth_route(const std::vector<at::Tensor>& sources,

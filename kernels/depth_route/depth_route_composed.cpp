@@ -100,17 +100,17 @@ std::tuple<DepthRouteGradients, at::Tensor> depth_route_backward(
   for (size_t i = 0; i < source_gradients.size(); ++i) {
     const DepthReading reading{grad_routed,         in.direction,        forward.weights,
                                gradients.towards_u, gradients.towards_y, static_cast<int64_t>(i)};
-    source_gradients[i].copy_(depth_gather_gradient(sources[i], {reading}, {}));
+    source_gradients[i].copy_(depth_gather_gradient({sources[i], {reading}, {}}, {}));
   }
   return {gradients, gamma};
 }
 
-at::Tensor depth_gather_gradient(const at::Tensor& value, const std::vector<DepthReading>& readings,
-                                 const at::Tensor& initial) {
+at::Tensor depth_gather_gradient(const DepthSource& source, const at::Tensor& initial) {
+  const auto& value = source.value;
   const auto type = compute_type(value);
   auto sum = initial.defined() ? initial.to(type, /*non_blocking=*/false, /*copy=*/true)
                                : at::zeros(value.sizes(), value.options().dtype(type));
-  for (const auto& reading : readings) {
+  for (const auto& reading : source.readings) {
     const auto of_source = [&](const at::Tensor& x) {
       return column(x, static_cast<size_t>(reading.source));
     };

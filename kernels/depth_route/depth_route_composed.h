@@ -20,7 +20,7 @@ std::tuple<DepthRouteGradients, at::Tensor> depth_route_backward(
     const at::Tensor& grad_routed, const at::Tensor& grad_weights,
     const std::vector<at::Tensor>& source_gradients);
 
-at::Tensor depth_gather_gradient(const at::Tensor& value, const std::vector<DepthReading>& readings,
-                                 const at::Tensor& initial);
+// Of a source without a partial gradient.
+at::Tensor depth_gather_gradient(const DepthSource& source, const at::Tensor& initial);
 
 }  // namespace oasis::composed

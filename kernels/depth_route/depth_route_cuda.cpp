@@ -72,6 +72,11 @@ struct Problem {
     // With one token, [M, D] and [1, D] are the same thing; either reading is right.
     p.shared_direction = direction.size(0) == 1;
     p.logit_bias = floats(logit_bias = in_float(in.logit_bias));
+    if (options.bias_line) {
+      p.bias_is_line = true;
+      p.line_first = options.bias_line->first;
+      p.line_step = options.bias_line->step;
+    }
     p.nulls = floats(nulls = in_float(in.nulls));
     p.beta = floats(beta = in_float(in.beta));
     p.normalizer = static_cast<cuda::DepthNormalizer>(options.normalizer.kind);
@@ -126,7 +131,7 @@ DepthRouteGradients backward(const std::vector<at::Tensor>& sources, const Depth
   g.direction = at::empty_like(problem.direction);
   g.towards_u = at::empty_like(forward.weights);
   if (p.normalize_keys) g.towards_y = at::empty_like(forward.weights);
-  if (p.logit_bias != nullptr) g.logit_bias = at::empty({p.sources}, in_floats);
+  if (p.logit_bias != nullptr) g.logit_bias = at::empty({cuda::bias_columns(p)}, in_floats);
   if (p.nulls != nullptr) {
     g.nulls = at::empty({p.sources, p.tokens}, in_floats);
     g.beta = at::empty({1}, in_floats);
@@ -148,7 +153,8 @@ DepthRouteGradients backward(const std::vector<at::Tensor>& sources, const Depth
     out.direction_partials = direction_partials.mutable_data_ptr<float>();
   }
   if (p.logit_bias != nullptr || p.nulls != nullptr) {
-    logit_partials = at::empty({blocks, p.sources + 1}, first.options().dtype(at::kDouble));
+    logit_partials =
+        at::empty({blocks, cuda::bias_columns(p) + 1}, first.options().dtype(at::kDouble));
     out.logit_partials = logit_partials.mutable_data_ptr<double>();
   }
   cuda::depth_route_backward(p,
@@ -158,59 +164,108 @@ DepthRouteGradients backward(const std::vector<at::Tensor>& sources, const Depth
   return g;
 }
 
-// What a gather's pointers point into, and those pointers.
+bool any_float_direction(const std::vector<DepthReading>& readings, at::ScalarType type) {
+  return std::any_of(readings.begin(), readings.end(), [=](const auto& reading) {
+    return reading.direction.scalar_type() != type || type == at::kFloat;
+  });
+}
+
+// Kernels' views of readings, and the tensors that they point into.
 struct Readers {
-  Readers(const at::Tensor& value, const DepthReading* readings, size_t count) {
-    const auto type = value.scalar_type();
-    gather.direction_is_float = std::any_of(readings, readings + count, [=](const auto& reading) {
-      return reading.direction.scalar_type() != type || type == at::kFloat;
-    });
-    for (size_t r = 0; r < count; ++r) {
-      const auto& from = readings[r];
-      auto& to = gather.reader[gather.readers++];
-      const auto direction =
-          gather.direction_is_float ? from.direction.to(at::kFloat) : from.direction;
-      to.direction = keep(direction);
-      to.shared_direction = direction.size(0) == 1;
-      const bool has_grad = from.grad_routed.defined();
-      to.grad_routed = has_grad ? keep(from.grad_routed) : value.const_data_ptr();
-      to.weights = has_grad ? floats(from.weights) + from.source : nullptr;
-      to.towards_u = floats(from.towards_u) + from.source;
-      to.stride = static_cast<int>(from.weights.size(1));
-      if (from.towards_y.defined()) {
-        to.towards_y = floats(from.towards_y) + from.source;
-        gather.value = value.const_data_ptr();
-      }
-    }
-    gather.tokens = value.size(0);
-    gather.hidden_size = static_cast<int>(value.size(1));
-    gather.element = element_of(type);
+  cuda::DepthReader view(const DepthReading& from, bool direction_is_float) {
+    cuda::DepthReader to{};
+    to.grad_routed = keep(from.grad_routed);
+    to.direction = keep(direction_is_float ? from.direction.to(at::kFloat) : from.direction);
+    to.shared_direction = from.direction.size(0) == 1;
+    to.weights = floats(from.weights);
+    to.towards_u = floats(from.towards_u);
+    to.towards_y = floats(from.towards_y);
+    to.stride = static_cast<int>(from.weights.size(1));
+    return to;
   }
 
   const void* keep(const at::Tensor& x) { return data(kept.emplace_back(aligned(x))); }
 
   std::vector<at::Tensor> kept;
-  cuda::DepthGather gather{};
 };
 
-at::Tensor gather(const at::Tensor& value_in, const std::vector<DepthReading>& readings,
-                  const at::Tensor& initial) {
-  const c10::cuda::CUDAGuard guard(value_in.device());
-  const auto value = aligned(value_in);
-  auto sum = aligned(initial);
-  constexpr size_t kMost = cuda::kMaxDepthSources;
-  for (size_t first = 0; first < readings.size(); first += kMost) {
-    Readers readers(value, readings.data() + first, std::min(kMost, readings.size() - first));
-    const auto result = at::empty_like(value);
-    readers.gather.initial = data(sum);
-    readers.gather.gradient = result.mutable_data_ptr();
-    cuda::depth_gather_gradient(readers.gather, c10::cuda::getCurrentCUDAStream());
-    sum = result;
-  }
-  return sum;
+at::Tensor gather(const DepthSource& source, const at::Tensor& initial) {
+  const c10::cuda::CUDAGuard guard(source.value.device());
+  const auto value = aligned(source.value);
+  const auto& readings = source.readings;
+  cuda::DepthGather g{};
+  g.tokens = value.size(0);
+  g.hidden_size = static_cast<int>(value.size(1));
+  g.element = element_of(value.scalar_type());
+  g.direction_is_float = any_float_direction(readings, value.scalar_type());
+  std::vector<at::Tensor> addends = {aligned(initial), aligned(source.partial)};
+  at::Tensor gradient;
+  size_t first = 0;
+  do {
+    Readers readers;
+    g.readers = 0;
+    g.value = nullptr;
+    for (; first < readings.size() && g.readers < cuda::kMaxDepthSources; ++first, ++g.readers) {
+      const auto& reading = readings[first];
+      g.reader[g.readers] = readers.view(reading, g.direction_is_float);
+      g.source[g.readers] = static_cast<int>(reading.source);
+      if (reading.towards_y.defined()) g.value = data(value);
+    }
+    for (size_t i = 0; i < addends.size(); ++i) g.addends[i] = data(addends[i]);
+    gradient = at::empty_like(value);
+    g.gradient = mutable_data(gradient);
+    cuda::depth_gather_gradient(g, c10::cuda::getCurrentCUDAStream());
+    addends = {gradient, at::Tensor()};
+  } while (first < readings.size());
+  return gradient;
 }
 
-constexpr DepthRouteCuda kKernels{&served, &forward, &backward, &gather};
+void gather_block(const std::vector<DepthSource*>& sources) {
+  const auto& model = sources.front()->value;
+  const c10::cuda::CUDAGuard guard(model.device());
+  cuda::DepthGatherBlock b{};
+  b.tokens = model.size(0);
+  b.hidden_size = static_cast<int>(model.size(1));
+  b.element = element_of(model.scalar_type());
+  b.direction_is_float = std::any_of(sources.begin(), sources.end(), [&](const auto* source) {
+    return any_float_direction(source->readings, model.scalar_type());
+  });
+  Readers readers;
+  std::vector<const void*> routers;  // told apart by their weights
+  const auto reader_of = [&](const DepthReading& reading) {
+    const void* router = reading.weights.const_data_ptr();
+    const auto at = std::find(routers.begin(), routers.end(), router) - routers.begin();
+    if (at == std::ssize(routers)) {
+      TORCH_CHECK(at < cuda::kDepthBlock, "oasis::depth_route: readings of more than ",
+                  cuda::kDepthBlock, " routers");
+      routers.push_back(router);
+      b.reader[at] = readers.view(reading, b.direction_is_float);
+    }
+    return at;
+  };
+  std::vector<cuda::DepthBlockValue> values;
+  for (auto* source : sources) {
+    auto& to = values.emplace_back();
+    std::fill(std::begin(to.source), std::end(to.source), int8_t{-1});
+    for (const auto& reading : source->readings) {
+      to.source[reader_of(reading)] = static_cast<int8_t>(reading.source);
+      if (reading.towards_y.defined()) to.value = readers.keep(source->value);
+    }
+    to.addend = readers.keep(source->partial);
+    source->partial = at::empty_like(model);
+    to.gradient = mutable_data(source->partial);
+    source->readings.clear();
+  }
+  for (size_t first = 0; first < values.size(); first += cuda::kMaxDepthSources) {
+    const size_t count = std::min<size_t>(cuda::kMaxDepthSources, values.size() - first);
+    b.values = static_cast<int>(count);
+    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(first), count, b.value);
+    cuda::depth_gather_block(b, c10::cuda::getCurrentCUDAStream());
+  }
+}
+
+constexpr DepthRouteCuda kKernels{&served, &forward,      &backward,
+                                  &gather, &gather_block, cuda::kDepthBlock};
 
 [[maybe_unused]] const bool registered = [] {
   depth_route_cuda = &kKernels;

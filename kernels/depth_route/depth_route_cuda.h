@@ -21,8 +21,9 @@ struct DepthRouteCuda {
                                   const DepthRouteForward& forward, const at::Tensor& grad_routed,
                                   const at::Tensor& grad_weights,
                                   const std::vector<at::Tensor>& source_gradients);
-  at::Tensor (*gather)(const at::Tensor& value, const std::vector<DepthReading>& readings,
-                       const at::Tensor& initial);
+  at::Tensor (*gather)(const DepthSource& source, const at::Tensor& initial);
+  void (*gather_block)(const std::vector<DepthSource*>& sources);
+  int64_t block_size;
 };
 
 extern const DepthRouteCuda* depth_route_cuda;  // null until the CUDA library is loaded

@@ -30,7 +30,9 @@ struct DepthRouteProblem {
   bool direction_is_float;
   bool shared_direction;
 
-  const float* logit_bias;  // [n] or null
+  const float* logit_bias;  // [n], [1] with a line, or null
+  bool bias_is_line;        // source i has the bias logit_bias · (line_first + i · line_step)
+  double line_first, line_step;
   const float* nulls;       // [n, M] or null
   const float* beta;        // [1] on the device; null exactly when nulls is
 
@@ -61,15 +63,20 @@ struct DepthRouteGradientInputs {
 struct DepthRouteGradientOutputs {
   void* grad_values[kMaxDepthSources];  // [M, D] T, written; each may be null
   void* grad_direction;                 // as the direction; null for none
-  float* grad_logit_bias;               // [n] or null
+  float* grad_logit_bias;               // as the bias; null for none
   float* grad_nulls;                    // [n, M] or null
   float* grad_beta;                     // [1] or null
   float* towards_u;                     // [M, n] or null
   float* towards_y;                     // [M, n] or null (normalize_keys only)
   // Scratch of depth_route_backward_partials(): sums over the tokens of one block each.
   float* direction_partials;  // [blocks, D]; used when the direction is shared
-  double* logit_partials;     // [blocks, n + 1]: logit bias, then β
+  double* logit_partials;     // [blocks, size of the logit bias + 1]: logit bias, then β
 };
+
+// Columns of logit_partials for the logit bias.
+constexpr int bias_columns(const DepthRouteProblem& p) {
+  return p.bias_is_line ? 1 : p.sources;
+}
 
 // Whether the device's shared memory and the block size serve the problem. Checks sizes alone, not
 // the alignment of pointers.
@@ -85,17 +92,18 @@ void depth_route_backward(const DepthRouteProblem& problem, const DepthRouteGrad
                           const DepthRouteGradientOutputs& outputs, int blocks,
                           cudaStream_t stream);
 
-// One router that read the value whose gradient is gathered.
+// One router with its backward pass done: what its sources' gradients take from it.
 struct DepthReader {
-  const void* grad_routed;  // [M, D] T; without weights it is read, but does not count
+  const void* grad_routed;  // [M, D] T or null
   const void* direction;    // [M, D] or [1, D]
-  const float* weights;     // [M, stride], the value's column; or null
-  const float* towards_u;   // the same
-  const float* towards_y;   // the same; or null
+  const float* weights;     // [M, stride]
+  const float* towards_u;   // [M, stride]
+  const float* towards_y;   // [M, stride] or null
   int stride;               // sources of that router
   bool shared_direction;
 };
 
+// The gradient of one value from every router that read it.
 struct DepthGather {
   int readers;
   int64_t tokens;
@@ -103,11 +111,34 @@ struct DepthGather {
   DepthElement element;
   bool direction_is_float;  // of all readers
   DepthReader reader[kMaxDepthSources];
-  const void* value;    // [M, D] T; null exactly when no reader has towards_y
-  const void* initial;  // [M, D] T added to the result, or null
-  void* gradient;       // [M, D] T, written
+  int source[kMaxDepthSources];  // the value's column in each reader
+  const void* value;             // [M, D] T; null exactly when no reader has towards_y
+  const void* addends[2];        // [M, D] T added to the result; each may be null
+  void* gradient;                // [M, D] T, written
 };
 
 void depth_gather_gradient(const DepthGather& gather, cudaStream_t stream);
+
+// The gradients of many values from kDepthBlock routers, whose dR and u are read once.
+constexpr int kDepthBlock = 6;
+
+struct DepthBlockValue {
+  const void* value;         // [M, D] T; null unless a reader has towards_y
+  const void* addend;        // [M, D] T or null
+  void* gradient;            // [M, D] T, written
+  int8_t source[kDepthBlock];  // the value's column in each reader, −1 where it is not read
+};
+
+struct DepthGatherBlock {
+  int values;
+  int64_t tokens;
+  int hidden_size;
+  DepthElement element;
+  bool direction_is_float;  // of all readers
+  DepthReader reader[kDepthBlock];
+  DepthBlockValue value[kMaxDepthSources];
+};
+
+void depth_gather_block(const DepthGatherBlock& block, cudaStream_t stream);
 
 }  // namespace oasis::cuda

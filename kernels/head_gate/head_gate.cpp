@@ -27,7 +27,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // Tokens per partial sum of the gradients of weight and bias.
-constexpr int64_t kChunk = 32;
+constexpr int64_t kTokensPerSum = 32;
 
 // y [B,T,H·d], gates [B,T,H]
 std::tuple<at::Tensor, at::Tensor> forward_cpu(const at::Tensor& x, const at::Tensor& weight,
@@ -67,7 +67,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward_cpu(const at
                                                                         const at::Tensor& gates) {
   const int64_t B = context.size(0), H = context.size(1), T = context.size(2), d = context.size(3);
   const int64_t slice = weight.size(1), D = H * slice;
-  const int64_t chunks = (B * T + kChunk - 1) / kChunk;
+  const int64_t chunks = (B * T + kTokensPerSum - 1) / kTokensPerSum;
   auto grad_x = at::empty_like(x);
   auto grad_context = at::empty({B, T, H, d}, context.options());
   auto partial = at::zeros({chunks, D + H}, x.options());  // of the weight and then of the bias
@@ -81,7 +81,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward_cpu(const at
     auto* dheads = grad_context.mutable_data_ptr<scalar_t>();
     auto* sums = partial.mutable_data_ptr<scalar_t>();
     parallel_rows(chunks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin * kChunk * H; row < std::min(end * kChunk, B * T) * H; ++row) {
+      for (int64_t row = begin * kTokensPerSum * H; row < std::min(end * kTokensPerSum, B * T) * H;
+           ++row) {
         const int64_t token = row / H, h = row % H;
         const scalar_t* head = heads + token / T * context.stride(0) + h * context.stride(1) +
                                token % T * context.stride(2);
@@ -90,7 +91,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward_cpu(const at
         for (int64_t i = 0; i < d; ++i) dheads[row * d + i] = g[row] * dy[row * d + i];
 #pragma omp simd
         for (int64_t i = 0; i < slice; ++i) dx[row * slice + i] = grad_logit * w[h * slice + i];
-        scalar_t* sum = sums + token / kChunk * (D + H);
+        scalar_t* sum = sums + token / kTokensPerSum * (D + H);
         axpy(grad_logit, in + row * slice, sum + h * slice, slice);
         sum[D + h] += grad_logit;
       }
