@@ -18,7 +18,7 @@ using torch::autograd::variable_list;
 
 struct DepthHistory::State {
   struct Slot : DepthSource {
-    int64_t null_slot = -1;  // the slot that holds the branch null, −1: there is none
+    int64_t null_slot = -1;  // the slot whose node takes the null's gradient, −1: there is none
     at::Tensor null;         // [M]
     std::vector<at::Tensor> null_gradients;  // [M] each, one per reading
   };
@@ -45,8 +45,8 @@ struct DepthHistory::State {
   at::Tensor stack_nulls(const std::vector<int64_t>& indices) {
     std::vector<at::Tensor> rows;
     for (const auto i : indices) {
-      const auto from = slots[i].null_slot;
-      rows.push_back(from < 0 ? zero_null() : slots[from].null);
+      const auto& null = slots[i].null;
+      rows.push_back(null.defined() ? null : zero_null());
     }
     return at::stack(rows);
   }
@@ -234,6 +234,7 @@ at::Tensor DepthHistory::append_sum(int64_t slot, const at::Tensor& a, const at:
 
 void DepthHistory::share_null(int64_t slot, int64_t with) {
   state_->slots[slot].null_slot = state_->slots[with].null_slot;
+  state_->slots[slot].null = state_->slots[with].null;  // which outlives what `with` holds
 }
 
 std::tuple<at::Tensor, at::Tensor> DepthHistory::route(const std::vector<int64_t>& slots,
