@@ -1,6 +1,7 @@
 #include "kernels/depth_route/depth_route.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mean.h>
@@ -25,7 +26,8 @@ namespace {
 // rounding does not grow with the batch.
 constexpr int64_t kSharedDirectionChunk = 32;
 
-void check_inputs(const std::vector<at::Tensor>& sources, const DepthRouteInputs& in) {
+void check_inputs(const std::vector<at::Tensor>& sources, const DepthRouteInputs& in,
+                  const DepthRouteOptions& options) {
   TORCH_CHECK(!sources.empty(), "oasis::depth_route: needs at least one source");
   const auto& first = sources.front();
   TORCH_CHECK(first.dim() == 2, "oasis::depth_route: sources must be [tokens, hidden_size], not ",
@@ -43,8 +45,9 @@ void check_inputs(const std::vector<at::Tensor>& sources, const DepthRouteInputs
       u.sizes());
   const auto n = static_cast<int64_t>(sources.size());
   if (in.logit_bias.defined()) {
-    TORCH_CHECK(in.logit_bias.dim() == 1 && in.logit_bias.size(0) == n,
-                "oasis::depth_route: logit_bias must be [", n, "], not ", in.logit_bias.sizes());
+    const int64_t size = options.bias_line ? 1 : n;
+    TORCH_CHECK(in.logit_bias.dim() == 1 && in.logit_bias.size(0) == size,
+                "oasis::depth_route: logit_bias must be [", size, "], not ", in.logit_bias.sizes());
   }
   TORCH_CHECK(in.nulls.defined() == in.beta.defined(),
               "oasis::depth_route: nulls and beta come together");
@@ -54,6 +57,23 @@ void check_inputs(const std::vector<at::Tensor>& sources, const DepthRouteInputs
                 in.nulls.sizes());
     TORCH_CHECK(in.beta.numel() == 1, "oasis::depth_route: beta must hold one value");
   }
+}
+
+// [n], of the reference's type and device.
+at::Tensor on_line(const DepthLine& line, int64_t n, const at::Tensor& reference) {
+  const auto steps = at::arange(n, at::kDouble) * line.step + line.first;
+  return steps.to(reference.device(), reference.scalar_type());
+}
+
+// With a bias for every source.
+DepthRouteInputs by_source(const DepthRouteInputs& in, const DepthRouteOptions& options,
+                           size_t sources) {
+  auto result = in;
+  if (options.bias_line && in.logit_bias.defined()) {
+    const auto n = static_cast<int64_t>(sources);
+    result.logit_bias = in.logit_bias * on_line(*options.bias_line, n, in.logit_bias);
+  }
+  return result;
 }
 
 template <typename T>
@@ -101,13 +121,14 @@ const DepthRouteCuda* kernels_for(const at::Tensor& source, size_t sources) {
 DepthRouteForward depth_route_forward(const std::vector<at::Tensor>& sources,
                                       const DepthRouteInputs& inputs,
                                       const DepthRouteOptions& options, at::Tensor routed) {
-  check_inputs(sources, inputs);
+  check_inputs(sources, inputs, options);
   const auto& first = sources.front();
   if (const auto* cuda = kernels_for(first, sources.size())) {
     return cuda->forward(sources, inputs, options, std::move(routed));
   }
   if (!first.is_cpu()) {
-    return composed::depth_route_forward(sources, inputs, options, std::move(routed));
+    return composed::depth_route_forward(sources, by_source(inputs, options, sources.size()),
+                                         options, std::move(routed));
   }
   DepthRouteForward out;
   const auto n = static_cast<int64_t>(sources.size());
@@ -116,7 +137,7 @@ DepthRouteForward depth_route_forward(const std::vector<at::Tensor>& sources,
   out.logits = at::empty_like(out.weights);
   if (options.normalize_keys) out.key_scale = at::empty_like(out.weights);
   dispatch_floating(first.scalar_type(), "oasis::depth_route", [&]<typename scalar_t>() {
-    const CpuProblem<scalar_t> cpu(sources, inputs, options);
+    const CpuProblem<scalar_t> cpu(sources, by_source(inputs, options, sources.size()), options);
     depth_route_forward_cpu(
         cpu.problem, out.routed.mutable_data_ptr<scalar_t>(),
         out.weights.mutable_data_ptr<scalar_t>(), out.logits.mutable_data_ptr<scalar_t>(),
@@ -177,7 +198,11 @@ DepthRouteGradients depth_route_backward(const std::vector<at::Tensor>& sources,
   // Sums over the tokens, which may cancel, in float64.
   const auto type = gamma.scalar_type();
   if (inputs.logit_bias.defined()) {
-    gradients.logit_bias = gamma.sum(0, /*keepdim=*/false, at::kDouble).to(type);
+    auto sum = gamma.sum(0, /*keepdim=*/false, at::kDouble);
+    if (options.bias_line) {
+      sum = (sum * on_line(*options.bias_line, gamma.size(1), sum)).sum(0, /*keepdim=*/true);
+    }
+    gradients.logit_bias = sum.to(type);
   }
   if (inputs.nulls.defined()) {
     const auto nulls = inputs.nulls.t().to(at::kDouble);

@@ -29,16 +29,23 @@ namespace oasis {
 
 inline constexpr double kDepthLogitClamp = 50.0;
 
+// A line over the sources: first + i · step.
+struct DepthLine {
+  double first, step;
+};
+
 struct DepthRouteOptions {
   NormalizerSpec normalizer;
   double scale = 1.0;
   bool normalize_keys = false;
   double eps = 1e-6;  // of the key normalisation
+  std::optional<DepthLine>
+      bias_line{};  // logit_bias is one value, and the sources' are its multiples
 };
 
 struct DepthRouteInputs {
   at::Tensor direction;   // u: [M, D], or [1, D] for one direction shared by every token
-  at::Tensor logit_bias;  // [n] or undefined
+  at::Tensor logit_bias;  // [n], [1] with a line, or undefined
   at::Tensor nulls;       // [n, M] or undefined
   at::Tensor beta;        // [1]; defined exactly when nulls is
 };

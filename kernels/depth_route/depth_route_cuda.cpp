@@ -72,6 +72,11 @@ struct Problem {
     // With one token, [M, D] and [1, D] are the same thing; either reading is right.
     p.shared_direction = direction.size(0) == 1;
     p.logit_bias = floats(logit_bias = in_float(in.logit_bias));
+    if (options.bias_line) {
+      p.bias_is_line = true;
+      p.line_first = options.bias_line->first;
+      p.line_step = options.bias_line->step;
+    }
     p.nulls = floats(nulls = in_float(in.nulls));
     p.beta = floats(beta = in_float(in.beta));
     p.normalizer = static_cast<cuda::DepthNormalizer>(options.normalizer.kind);
@@ -126,7 +131,7 @@ DepthRouteGradients backward(const std::vector<at::Tensor>& sources, const Depth
   g.direction = at::empty_like(problem.direction);
   g.towards_u = at::empty_like(forward.weights);
   if (p.normalize_keys) g.towards_y = at::empty_like(forward.weights);
-  if (p.logit_bias != nullptr) g.logit_bias = at::empty({p.sources}, in_floats);
+  if (p.logit_bias != nullptr) g.logit_bias = at::empty({cuda::bias_columns(p)}, in_floats);
   if (p.nulls != nullptr) {
     g.nulls = at::empty({p.sources, p.tokens}, in_floats);
     g.beta = at::empty({1}, in_floats);
@@ -148,7 +153,8 @@ DepthRouteGradients backward(const std::vector<at::Tensor>& sources, const Depth
     out.direction_partials = direction_partials.mutable_data_ptr<float>();
   }
   if (p.logit_bias != nullptr || p.nulls != nullptr) {
-    logit_partials = at::empty({blocks, p.sources + 1}, first.options().dtype(at::kDouble));
+    logit_partials =
+        at::empty({blocks, cuda::bias_columns(p) + 1}, first.options().dtype(at::kDouble));
     out.logit_partials = logit_partials.mutable_data_ptr<double>();
   }
   cuda::depth_route_backward(p,

@@ -30,9 +30,11 @@ struct DepthRouteProblem {
   bool direction_is_float;
   bool shared_direction;
 
-  const float* logit_bias;  // [n] or null
-  const float* nulls;       // [n, M] or null
-  const float* beta;        // [1] on the device; null exactly when nulls is
+  const float* logit_bias;  // [n], [1] with a line, or null
+  bool bias_is_line;        // source i has the bias logit_bias · (line_first + i · line_step)
+  double line_first, line_step;
+  const float* nulls;  // [n, M] or null
+  const float* beta;   // [1] on the device; null exactly when nulls is
 
   DepthNormalizer normalizer;
   float zeta, gamma;  // clipped softmax
@@ -61,15 +63,20 @@ struct DepthRouteGradientInputs {
 struct DepthRouteGradientOutputs {
   void* grad_values[kMaxDepthSources];  // [M, D] T, written; each may be null
   void* grad_direction;                 // as the direction; null for none
-  float* grad_logit_bias;               // [n] or null
+  float* grad_logit_bias;               // as the bias; null for none
   float* grad_nulls;                    // [n, M] or null
   float* grad_beta;                     // [1] or null
   float* towards_u;                     // [M, n] or null
   float* towards_y;                     // [M, n] or null (normalize_keys only)
   // Scratch of depth_route_backward_partials(): sums over the tokens of one block each.
   float* direction_partials;  // [blocks, D]; used when the direction is shared
-  double* logit_partials;     // [blocks, n + 1]: logit bias, then β
+  double* logit_partials;     // [blocks, size of the logit bias + 1]: logit bias, then β
 };
+
+// Columns of logit_partials for the logit bias.
+constexpr int bias_columns(const DepthRouteProblem& p) {
+  return p.bias_is_line ? 1 : p.sources;
+}
 
 // Whether the device's shared memory and the block size serve the problem. Checks sizes alone, not
 // the alignment of pointers.
@@ -116,9 +123,9 @@ void depth_gather_gradient(const DepthGather& gather, cudaStream_t stream);
 constexpr int kDepthBlock = 6;
 
 struct DepthBlockValue {
-  const void* value;         // [M, D] T; null unless a reader has towards_y
-  const void* addend;        // [M, D] T or null
-  void* gradient;            // [M, D] T, written
+  const void* value;           // [M, D] T; null unless a reader has towards_y
+  const void* addend;          // [M, D] T or null
+  void* gradient;              // [M, D] T, written
   int8_t source[kDepthBlock];  // the value's column in each reader, −1 where it is not read
 };
 

@@ -93,6 +93,18 @@ __device__ inline void add_scaled(float scale, const uint4& raw, float* sum) {
   for (int e = 0; e < kVectorSize<T>; ++e) sum[e] += scale * values[e];
 }
 
+// Eight float32 elements in two vectors.
+__device__ inline void to_floats_of_two(const uint4& low, const uint4& high, float (&values)[8]) {
+  const uint4 raw[2] = {low, high};
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float part[4];
+    to_floats<float>(raw[half], part);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) values[4 * half + e] = part[e];
+  }
+}
+
 // A vector's elements of a direction, which is of the values' type or float32; `index` in vectors
 // of T.
 template <typename T, bool kFloat>
@@ -100,17 +112,25 @@ __device__ inline void load_direction(const void* direction, int64_t index,
                                       float (&u)[kVectorSize<T>]) {
   const auto* from = static_cast<const uint4*>(direction);
   if constexpr (kFloat && sizeof(T) == 2) {
-    const uint4 raw[2] = {__ldg(from + 2 * index), __ldg(from + 2 * index + 1)};
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float part[4];
-      to_floats<float>(raw[half], part);
-#pragma unroll
-      for (int e = 0; e < 4; ++e) u[4 * half + e] = part[e];
-    }
+    to_floats_of_two(__ldg(from + 2 * index), __ldg(from + 2 * index + 1), u);
   } else {
     to_floats<T>(__ldg(from + index), u);
   }
+}
+
+// The reverse.
+template <typename T>
+__device__ inline void store_direction(void* direction, bool is_float, int64_t index,
+                                       const float (&u)[kVectorSize<T>]) {
+  if constexpr (sizeof(T) == 2) {
+    if (is_float) {
+      auto* to = static_cast<float4*>(direction) + 2 * index;
+      to[0] = {u[0], u[1], u[2], u[3]};
+      to[1] = {u[4], u[5], u[6], u[7]};
+      return;
+    }
+  }
+  static_cast<uint4*>(direction)[index] = from_floats<T>(u);
 }
 
 // 16 bytes from global to shared memory without passing through registers.

@@ -1,6 +1,6 @@
-// A warp's sums, and the normalisers over the n ≤ 64 logits of one token held by a warp: lane l has
-// the entries l and l + 32. Formulas: kernels/normalizer/normalizer.h. The results are the same in
-// every lane and every warp, bit for bit.
+// A warp's sums, and the normalisers over the n ≤ 64 logits of one token held by a warp. Formulas:
+// kernels/normalizer/normalizer.h. The results are the same in every lane and every warp, bit for
+// bit.
 #pragma once
 
 #include <cmath>
@@ -49,28 +49,55 @@ __device__ inline float warp_sums(float (&values)[N]) {
   return sum;
 }
 
-// One row: entries l and l + 32 of lane l.
+// A row of at most 32 · kParts floats: lane l has the entries l, l + 32, …
+template <int kParts>
 struct Row {
-  float low, high;
+  float part[kParts] = {};
 
   __device__ float at(int i) const {  // i the same in all lanes
-    return i < kWarpSize ? __shfl_sync(kAllLanes, low, i)
-                         : __shfl_sync(kAllLanes, high, i - kWarpSize);
+    if constexpr (kParts == 1) return __shfl_sync(kAllLanes, part[0], i);
+    return i < kWarpSize ? __shfl_sync(kAllLanes, part[0], i)
+                         : __shfl_sync(kAllLanes, part[kParts - 1], i - kWarpSize);
   }
 };
 
-template <typename Function>
-__device__ inline Row map(Row a, Function function) {
-  return {function(a.low), function(a.high)};
+template <typename Function, int kParts>
+__device__ inline Row<kParts> map(Row<kParts> a, Function function) {
+#pragma unroll
+  for (int k = 0; k < kParts; ++k) a.part[k] = function(a.part[k]);
+  return a;
 }
 
-template <typename Function>
-__device__ inline Row map(Row a, Row b, Function function) {
-  return {function(a.low, b.low), function(a.high, b.high)};
+template <typename Function, int kParts>
+__device__ inline Row<kParts> map(Row<kParts> a, Row<kParts> b, Function function) {
+#pragma unroll
+  for (int k = 0; k < kParts; ++k) a.part[k] = function(a.part[k], b.part[k]);
+  return a;
 }
 
-__device__ inline float row_sum(Row a) {
-  return warp_sum(a.low + a.high);
+template <int kParts>
+__device__ inline float row_sum(Row<kParts> a) {
+  float sum = a.part[0];
+#pragma unroll
+  for (int k = 1; k < kParts; ++k) sum += a.part[k];
+  return warp_sum(sum);
+}
+
+template <int kParts>
+__device__ inline float row_max(Row<kParts> a) {
+  float most = a.part[0];
+#pragma unroll
+  for (int k = 1; k < kParts; ++k) most = fmaxf(most, a.part[k]);
+  return warp_max(most);
+}
+
+// Entries above zero.
+template <int kParts>
+__device__ inline int row_support(Row<kParts> a) {
+  int count = 0;
+#pragma unroll
+  for (int k = 0; k < kParts; ++k) count += __popc(__ballot_sync(kAllLanes, a.part[k] > 0));
+  return count;
 }
 
 // NaN stays, as in the comparisons of the CPU's loops.
@@ -83,11 +110,12 @@ __device__ inline float clip_to_unit(float x) {
 }
 
 // Entries from n on are −inf in `logits`.
+template <int kParts>
 struct RowSoftmax {
-  Row weights;
+  Row<kParts> weights;
 
-  __device__ RowSoftmax(Row logits, bool with_null) {
-    float shift = warp_max(fmaxf(logits.low, logits.high));
+  __device__ RowSoftmax(Row<kParts> logits, bool with_null) {
+    float shift = row_max(logits);
     if (with_null) shift = fmaxf(shift, 0.0F);
     weights = map(logits, [=](float s) { return expf(s - shift); });
     const float scale = 1.0F / (row_sum(weights) + (with_null ? expf(-shift) : 0.0F));
@@ -111,7 +139,10 @@ __device__ inline float newton_root(Step step) {
   return tau;
 }
 
+template <int kParts>
 struct RowNormalizer {
+  using Row = cuda::Row<kParts>;
+
   DepthNormalizer kind;
   float zeta, gamma;
 
@@ -120,27 +151,25 @@ struct RowNormalizer {
     switch (kind) {
       case DepthNormalizer::kSoftmax:
       case DepthNormalizer::kSoftmax1:
-        return RowSoftmax(logits, kind == DepthNormalizer::kSoftmax1).weights;
+        return RowSoftmax<kParts>(logits, kind == DepthNormalizer::kSoftmax1).weights;
       case DepthNormalizer::kClippedSoftmax: {
-        const auto soft = RowSoftmax(logits, false).weights;
+        const auto soft = RowSoftmax<kParts>(logits, false).weights;
         const float gain = zeta - gamma, offset = gamma;
         return map(logits, soft, [=](float s, float w) {
           return s == -INFINITY ? 0.0F : clip_to_unit(gain * w + offset);
         });
       }
       case DepthNormalizer::kSparsemax: {
-        const float shift = warp_max(fmaxf(logits.low, logits.high));
+        const float shift = row_max(logits);
         const float tau = newton_root([=](float t) {
           const Row distance = map(logits, [=](float s) { return s - shift - t; });
           const float sum = row_sum(map(distance, positive_part));
-          const int support = __popc(__ballot_sync(kAllLanes, distance.low > 0)) +
-                              __popc(__ballot_sync(kAllLanes, distance.high > 0));
-          return t + (sum - 1.0F) / static_cast<float>(support);
+          return t + (sum - 1.0F) / static_cast<float>(row_support(distance));
         });
         return map(logits, [=](float s) { return positive_part(s - shift - tau); });
       }
       case DepthNormalizer::kEntmax15: {
-        const float shift = warp_max(fmaxf(logits.low, logits.high));
+        const float shift = row_max(logits);
         const float tau = newton_root([=](float t) {
           const Row d = map(logits, [=](float s) { return positive_part((s - shift) / 2 - t); });
           const float sum = row_sum(d);
@@ -166,7 +195,7 @@ struct RowNormalizer {
         return map(weights, grad_weights, [=](float w, float g) { return w * (g - mean); });
       }
       case DepthNormalizer::kClippedSoftmax: {
-        const auto soft = RowSoftmax(logits, false).weights;
+        const auto soft = RowSoftmax<kParts>(logits, false).weights;
         const float gain = zeta - gamma, offset = gamma;
         // Not contracted with the difference below: one source's gradient is exactly 0.
         const Row passed = map(soft, grad_weights, [=](float w, float g) {
@@ -179,9 +208,7 @@ struct RowNormalizer {
       case DepthNormalizer::kSparsemax: {
         const float sum =
             row_sum(map(weights, grad_weights, [](float w, float g) { return w > 0 ? g : 0.0F; }));
-        const int support = __popc(__ballot_sync(kAllLanes, weights.low > 0)) +
-                            __popc(__ballot_sync(kAllLanes, weights.high > 0));
-        const float mean = sum / static_cast<float>(support);
+        const float mean = sum / static_cast<float>(row_support(weights));
         return map(weights, grad_weights,
                    [=](float w, float g) { return w > 0 ? g - mean : 0.0F; });
       }
