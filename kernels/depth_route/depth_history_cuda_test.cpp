@@ -1,5 +1,6 @@
 // The history on the GPU, twelve layers deep: gradients against float64, next to what the same
 // networks lose when LibTorch's operators compute them at the same precision.
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/softmax.h>
@@ -19,11 +20,8 @@ constexpr int64_t kLayers = 12, kTokens = 130, kHidden = 64;
 struct InLibTorch : AsTensors {
   using AsTensors::AsTensors;
 
-  std::tuple<at::Tensor, at::Tensor> route(int64_t slot, const std::vector<int64_t>& slots,
-                                           const DepthRouteInputs& in,
-                                           const DepthRouteOptions& options) override {
-    Tensors sources;
-    for (const auto i : slots) sources.push_back(values[static_cast<size_t>(i)]);
+  std::tuple<at::Tensor, at::Tensor> routed(const Tensors& sources, const DepthRouteInputs& in,
+                                            const DepthRouteOptions& options) override {
     const auto y = at::stack(sources, 1);  // [M, n, D]
     auto keys = y;
     if (options.normalize_keys) {
@@ -31,7 +29,10 @@ struct InLibTorch : AsTensors {
       keys = (wide * (wide * wide).mean(-1, true).add(options.eps).rsqrt()).to(y.scalar_type());
     }
     auto g = (in.direction.unsqueeze(1) * keys).sum(-1).to(at::kFloat) * options.scale;
-    if (in.logit_bias.defined()) g = g + in.logit_bias.to(at::kFloat);
+    if (options.bias_line) {
+      const auto steps = at::arange(g.size(-1), g.options().requires_grad(false));
+      g = g + in.logit_bias * (steps * options.bias_line->step + options.bias_line->first);
+    }
     if (in.nulls.defined()) {
       const auto nulls = in.nulls.t().to(at::kFloat);
       g = g - in.beta.to(at::kFloat) * (nulls - nulls.mean(-1, true));
@@ -39,9 +40,7 @@ struct InLibTorch : AsTensors {
     g = at::clamp(g, -kDepthLogitClamp, kDepthLogitClamp);
     const auto padded = at::cat({g, at::zeros_like(g.narrow(-1, 0, 1))}, -1);
     const auto weights = at::softmax(padded, -1).narrow(-1, 0, g.size(-1));
-    const auto routed = (weights.to(y.scalar_type()).unsqueeze(-1) * y).sum(1);
-    if (slot >= 0) append(slot, routed);
-    return {routed, weights};
+    return {(weights.to(y.scalar_type()).unsqueeze(-1) * y).sum(1), weights};
   }
 };
 

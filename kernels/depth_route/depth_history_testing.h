@@ -10,11 +10,14 @@
 
 namespace oasis::testing_support {
 
-// Where the values of a toy network live: in a DepthHistory, or as tensors of their own.
+// Where the values of a toy network live: in a DepthHistory, or as tensors of their own. The
+// functions are the history's.
 struct Store {
   virtual ~Store() = default;
-  virtual at::Tensor append(int64_t slot, const at::Tensor& value) = 0;
-  virtual at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b) = 0;
+  virtual at::Tensor append(int64_t slot, const at::Tensor& value, const at::Tensor& null = {}) = 0;
+  virtual at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
+                                const at::Tensor& null = {}) = 0;
+  virtual void share_null(int64_t slot, int64_t with) = 0;
   // Slot −1: the result is not kept.
   virtual std::tuple<at::Tensor, at::Tensor> route(int64_t slot, const std::vector<int64_t>& slots,
                                                    const DepthRouteInputs& inputs,
@@ -26,12 +29,14 @@ struct InHistory : Store {
   InHistory(int64_t slots, const at::Tensor& first)
       : history(slots, first.size(0), first.size(1), first.options().requires_grad(false)) {}
 
-  at::Tensor append(int64_t slot, const at::Tensor& value) override {
-    return history.append(slot, value);
+  at::Tensor append(int64_t slot, const at::Tensor& value, const at::Tensor& null) override {
+    return history.append(slot, value, null);
   }
-  at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b) override {
-    return history.append_sum(slot, a, b);
+  at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
+                        const at::Tensor& null) override {
+    return history.append_sum(slot, a, b, null);
   }
+  void share_null(int64_t slot, int64_t with) override { history.share_null(slot, with); }
   std::tuple<at::Tensor, at::Tensor> route(int64_t slot, const std::vector<int64_t>& slots,
                                            const DepthRouteInputs& inputs,
                                            const DepthRouteOptions& options) override {
@@ -43,25 +48,42 @@ struct InHistory : Store {
 };
 
 struct AsTensors : Store {
-  explicit AsTensors(int64_t slots) : values(static_cast<size_t>(slots)) {}
+  explicit AsTensors(int64_t slots)
+      : values(static_cast<size_t>(slots)), nulls(static_cast<size_t>(slots)) {}
 
-  at::Tensor append(int64_t slot, const at::Tensor& value) override {
+  at::Tensor append(int64_t slot, const at::Tensor& value, const at::Tensor& null) override {
+    nulls[static_cast<size_t>(slot)] = null;
     return values[static_cast<size_t>(slot)] = value;
   }
-  at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b) override {
-    return append(slot, a + b);
+  at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
+                        const at::Tensor& null) override {
+    return append(slot, a + b, null);
+  }
+  void share_null(int64_t slot, int64_t with) override {
+    nulls[static_cast<size_t>(slot)] = nulls[static_cast<size_t>(with)];
   }
   std::tuple<at::Tensor, at::Tensor> route(int64_t slot, const std::vector<int64_t>& slots,
-                                           const DepthRouteInputs& inputs,
+                                           const DepthRouteInputs& given,
                                            const DepthRouteOptions& options) override {
-    Tensors sources;
-    for (const auto i : slots) sources.push_back(values[static_cast<size_t>(i)]);
-    const auto out = depth_route(sources, inputs, options);
-    if (slot >= 0) append(slot, std::get<0>(out));
+    Tensors sources, rows;
+    for (const auto i : slots) {
+      sources.push_back(values[static_cast<size_t>(i)]);
+      const auto& null = nulls[static_cast<size_t>(i)];
+      rows.push_back(null.defined() ? null : at::zeros_like(sources.back().select(1, 0)));
+    }
+    auto inputs = given;
+    if (inputs.beta.defined()) inputs.nulls = at::stack(rows);
+    const auto out = routed(sources, inputs, options);
+    if (slot >= 0) append(slot, std::get<0>(out), {});
     return out;
   }
+  virtual std::tuple<at::Tensor, at::Tensor> routed(const Tensors& sources,
+                                                    const DepthRouteInputs& inputs,
+                                                    const DepthRouteOptions& options) {
+    return depth_route(sources, inputs, options);
+  }
 
-  Tensors values;
+  Tensors values, nulls;
 };
 
 // Parameters: the embedding [M, D], then per layer two sublayer maps [D, D], two router maps
@@ -89,38 +111,29 @@ inline at::Tensor sublayer(const at::Tensor& x, const at::Tensor& map) {
   return at::matmul(x, map).tanh();
 }
 
-inline DepthRouteInputs inputs_for(const at::Tensor& newest, const at::Tensor& map,
-                                   const at::Tensor& bias, const Tensors& psi,
-                                   const at::Tensor& beta) {
-  Tensors steps;
-  for (size_t i = 0; i < psi.size(); ++i) steps.push_back(bias[0] * static_cast<double>(i));
-  return {at::matmul(newest, map), at::stack(steps), at::stack(psi), beta};
-}
-
 // The projected form: h + sublayer summed into the history, one router whose result stays outside,
 // one whose result is the layer's state. ψ depends on the values, as in a model.
 inline at::Tensor projected(Store& store, const Tensors& p) {
-  const DepthRouteOptions options{{Normalizer::kSoftmax1}, 0.125, false, 1e-6};
+  const DepthRouteOptions options{
+      {Normalizer::kSoftmax1}, 0.125, false, 1e-6, DepthLine{-0.5, 0.25}};
   auto h = store.append(0, p[0]);
   std::vector<int64_t> states = {0};
-  Tensors psi = {at::zeros_like(p[0].select(1, 0))};
   at::Tensor weight_sum;
   for (int64_t i = 0; i < layers_of(p); ++i) {
     const Tensors q(p.begin() + 1 + i * kPerLayer, p.begin() + 1 + (i + 1) * kPerLayer);
-    const auto own = h.select(1, 0).sigmoid();
-    const auto c = store.append_sum(3 * i + 1, h, sublayer(h, q[0]));
+    const int64_t first = 3 * i + 1, second = 3 * i + 2, state = 3 * i + 3;
+    const auto psi = h.select(1, 0).sigmoid();
+    const auto c = store.append_sum(first, h, sublayer(h, q[0]), psi);
     auto slots = states;
-    auto nulls = psi;
-    slots.push_back(3 * i + 1);
-    nulls.push_back(own);
+    slots.push_back(first);
     const auto [after, weights] =
-        store.route(-1, slots, inputs_for(c, q[2], q[4], nulls, q[5]), options);
-    const auto e = store.append_sum(3 * i + 2, after, sublayer(after, q[1]));
-    slots.push_back(3 * i + 2);
-    nulls.push_back(own);
-    h = std::get<0>(store.route(3 * i + 3, slots, inputs_for(e, q[3], q[4], nulls, q[5]), options));
-    states.push_back(3 * i + 3);
-    psi.push_back(own);
+        store.route(-1, slots, {at::matmul(c, q[2]), q[4], {}, q[5]}, options);
+    const auto e = store.append_sum(second, after, sublayer(after, q[1]));
+    store.share_null(second, first);
+    slots.push_back(second);
+    h = std::get<0>(store.route(state, slots, {at::matmul(e, q[3]), q[4], {}, q[5]}, options));
+    store.share_null(state, first);
+    states.push_back(state);
     const auto part = (weights * weights).sum();  // the weights' own gradient
     weight_sum = weight_sum.defined() ? weight_sum + part : part;
   }
