@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -70,11 +71,11 @@ class ForwardPass {
               const at::Tensor& psi);
   void append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
                   const SourceLayers& layers, const at::Tensor& psi);
-  void share_null(int64_t slot, int64_t with);                // as DepthHistory::share_null
-  at::Tensor recency(const Router& router, int64_t sources);  // [n]
-  at::Tensor nulls(const std::vector<int64_t>& sources);      // [n, M] or undefined
-  at::Tensor beta(const Router& router);                      // [1] or undefined
-  at::Tensor sequences(const at::Tensor& rows) const;         // [M, …] as [B, T, …]
+  void share_null(int64_t slot, int64_t with);  // as DepthHistory::share_null
+  void prepare_routers();                       // fills router_terms_
+  DepthLine recency(size_t sources) const;
+  at::Tensor nulls(const std::vector<int64_t>& sources);  // [n, M] or undefined
+  at::Tensor sequences(const at::Tensor& rows) const;     // [M, …] as [B, T, …]
 
   const Decoder& model_;
   const ModelConfig& config_;
@@ -83,6 +84,14 @@ class ForwardPass {
   int64_t batch_, length_;
   bool explicit_points_;
   std::vector<double> rope_divisors_;
+
+  // What follows from a router's parameters alone, worked out for all routers together: tensors
+  // this small cost a launch and no more.
+  struct RouterTerms {
+    at::Tensor direction;  // [D], pseudo-query and block forms
+    at::Tensor beta;       // [1], with coupling
+  };
+  std::unordered_map<const Router*, RouterTerms> router_terms_;
 
   // Depth history: values by slot, with the layers and the branch null each belongs to.
   std::unique_ptr<DepthHistory> history_;

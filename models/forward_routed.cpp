@@ -43,16 +43,32 @@ void ForwardPass::share_null(int64_t slot, int64_t with) {
   psi_[static_cast<size_t>(slot)] = psi_[static_cast<size_t>(with)];
 }
 
-at::Tensor ForwardPass::beta(const Router& router) {
-  switch (config_.method.coupling.kind) {
-    case Coupling::Kind::kNone:
-      return {};
-    case Coupling::Kind::kLearned:
-      return at::clamp(at::softplus(router.beta_raw), std::nullopt, kLargestBeta);
-    case Coupling::Kind::kFixed:
-      return at::full({1}, config_.method.coupling.beta, model_.final_norm().options());
+void ForwardPass::prepare_routers() {
+  const auto& method = config_.method;
+  std::vector<const Router*> routers;
+  for (const auto& layer : model_.layers()) {
+    routers.insert(routers.end(), {&layer.router_sa, &layer.router_mlp});
   }
-  return {};
+  if (method.routing != Routing::kProjected) routers.push_back(&model_.final_router());
+  const auto stacked = [&](at::Tensor Router::*parameter) {
+    std::vector<at::Tensor> rows;
+    for (const auto* router : routers) rows.push_back(router->*parameter);
+    return at::stack(rows);
+  };
+  std::vector<at::Tensor> betas(routers.size()), directions(routers.size());
+  if (method.coupling.kind == Coupling::Kind::kLearned) {
+    const auto raw = stacked(&Router::beta_raw);
+    betas = at::clamp(at::softplus(raw), std::nullopt, kLargestBeta).unbind();
+  } else if (method.coupling.kind == Coupling::Kind::kFixed) {
+    const auto fixed = at::full({1}, method.coupling.beta, model_.final_norm().options());
+    betas.assign(routers.size(), fixed);
+  }
+  if (method.routing != Routing::kProjected) {
+    directions = (stacked(&Router::query) * stacked(&Router::key_norm)).unbind();
+  }
+  for (size_t i = 0; i < routers.size(); ++i) {
+    router_terms_[routers[i]] = {directions[i], betas[i]};
+  }
 }
 
 at::Tensor ForwardPass::nulls(const std::vector<int64_t>& sources) {
@@ -71,15 +87,10 @@ at::Tensor ForwardPass::nulls(const std::vector<int64_t>& sources) {
   return at::stack(rows);
 }
 
-at::Tensor ForwardPass::recency(const Router& router, int64_t sources) {
-  const int64_t newest = sources - 1;
-  auto steps = at::arange(sources, router.recency_bias.options().requires_grad(false));
-  if (config_.method.recency == Recency::kAbsolute) {
-    steps = steps - static_cast<double>(newest - 1);
-  } else if (newest > 0) {
-    steps = steps / static_cast<double>(newest);
-  }
-  return router.recency_bias * steps;
+DepthLine ForwardPass::recency(size_t sources) const {
+  const auto newest = static_cast<double>(sources - 1);
+  if (config_.method.recency == Recency::kAbsolute) return {1 - newest, 1};
+  return {0, newest > 0 ? 1 / newest : 0};
 }
 
 at::Tensor ForwardPass::route(const Router& router, const std::string& name,
@@ -96,14 +107,15 @@ at::Tensor ForwardPass::route(const Router& router, const std::string& name,
     if (method.routing == Routing::kProjected) {
       const auto& newest = values_[static_cast<size_t>(sources.back())];
       inputs.direction = oasis::linear(oasis::linear(newest, router.q_proj), router.k_proj.t());
-      inputs.logit_bias = recency(router, static_cast<int64_t>(sources.size()));
+      inputs.logit_bias = router.recency_bias;
+      options.bias_line = recency(sources.size());
       options.scale = 1.0 / std::sqrt(static_cast<double>(method.router_size));
     } else {
-      inputs.direction = (router.query * router.key_norm).unsqueeze(0);
+      inputs.direction = router_terms_[&router].direction.unsqueeze(0);
       options.normalize_keys = true;
       options.eps = config_.rms_norm_eps;
     }
-    inputs.beta = beta(router);
+    inputs.beta = router_terms_[&router].beta;
     std::tie(routed, weights) = slot >= 0 ? history_->route_append(slot, sources, inputs, options)
                                           : history_->route(sources, inputs, options);
   }
@@ -129,10 +141,14 @@ at::Tensor ForwardPass::route_with_points(const Router& router, const std::strin
   const auto k = point(name + ".k_proj", at::stack(keys, 1));  // [M, n, A]
   auto logits = at::matmul(k, q.unsqueeze(-1)).squeeze(-1) /
                 std::sqrt(static_cast<double>(config_.method.router_size));
-  logits = logits + recency(router, static_cast<int64_t>(sources.size()));
+  const auto line = recency(sources.size());
+  const auto steps =
+      at::arange(logits.size(-1), router.recency_bias.options().requires_grad(false));
+  logits = logits + router.recency_bias * (steps * line.step + line.first);
   if (const auto psi = nulls(sources); psi.defined()) {
     const auto by_row = psi.t();
-    logits = logits - beta(router) * (by_row - by_row.mean(-1, /*keepdim=*/true));
+    const auto& beta = router_terms_[&router].beta;
+    logits = logits - beta * (by_row - by_row.mean(-1, /*keepdim=*/true));
   }
   weights = std::get<0>(
       normalize(at::clamp(logits, -kDepthLogitClamp, kDepthLogitClamp), *config_.method.depth));
@@ -157,6 +173,7 @@ at::Tensor ForwardPass::run_projected(const at::Tensor& embedding) {
   psi_.assign(static_cast<size_t>(slots), {});
   layers_.assign(static_cast<size_t>(slots), {});
 
+  prepare_routers();
   append(state_slot(0), embedding, {}, {});
   std::vector<int64_t> states = {state_slot(0)};
   at::Tensor h = values_[0];
@@ -201,6 +218,7 @@ at::Tensor ForwardPass::run_pseudo_query(const at::Tensor& embedding) {
   psi_.assign(static_cast<size_t>(slots), {});
   layers_.assign(static_cast<size_t>(slots), {});
 
+  prepare_routers();
   append(0, embedding, {}, {});
   std::vector<int64_t> complete = {0};
   at::Tensor psi_sum;
@@ -216,7 +234,7 @@ at::Tensor ForwardPass::run_pseudo_query(const at::Tensor& embedding) {
     in_run.push_back(layer);
     const bool first = in_run.size() == 1;
     if (psi.defined()) psi_sum = first ? psi : psi_sum + psi;
-    const auto mean = psi.defined() ? psi_sum / static_cast<double>(in_run.size()) : at::Tensor();
+    const auto mean = psi.defined() && !first ? psi_sum / static_cast<double>(in_run.size()) : psi;
     if (first) {
       append(written, value, in_run, mean);
     } else {

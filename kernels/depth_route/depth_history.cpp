@@ -18,8 +18,8 @@ using torch::autograd::variable_list;
 
 struct DepthHistory::State {
   struct Slot : DepthSource {
-    int64_t null_slot = -1;  // the slot whose node takes the null's gradient, −1: there is none
-    at::Tensor null;         // [M]
+    at::Tensor null;                         // [M], undefined: zero
+    int64_t null_slot = -1;                  // the slot that it was given to, for its gradient
     std::vector<at::Tensor> null_gradients;  // [M] each, one per reading
   };
 
@@ -32,7 +32,7 @@ struct DepthHistory::State {
   // autograd saved of another.
   explicit State(const at::Tensor& buffer) : block_size(depth_block_size(buffer.select(0, 0))) {
     for (int64_t i = 0; i < buffer.size(0); ++i) {
-      slots.push_back({{buffer.select(0, i).variable_data(), {}, {}}, -1, {}, {}});
+      slots.push_back({{buffer.select(0, i).variable_data(), {}, {}}, {}, -1, {}});
     }
   }
 
@@ -45,8 +45,7 @@ struct DepthHistory::State {
   at::Tensor stack_nulls(const std::vector<int64_t>& indices) {
     std::vector<at::Tensor> rows;
     for (const auto i : indices) {
-      const auto& null = slots[i].null;
-      rows.push_back(null.defined() ? null : zero_null());
+      rows.push_back(slots[i].null.defined() ? slots[i].null : zero_null());
     }
     return at::stack(rows);
   }
@@ -160,8 +159,12 @@ class AppendFunction : public torch::autograd::Function<AppendFunction> {
       return total.defined() ? total.to(type) : total;
     };
     const bool has_b = ctx->saved_data["has_b"].toBool();
-    return {at::Tensor(), as("type_a"), has_b ? as("type_b") : at::Tensor(),
-            state->take_null_gradient(slot), at::Tensor(), at::Tensor()};
+    return {at::Tensor(),
+            as("type_a"),
+            has_b ? as("type_b") : at::Tensor(),
+            state->take_null_gradient(slot),
+            at::Tensor(),
+            at::Tensor()};
   }
 };
 
@@ -233,8 +236,8 @@ at::Tensor DepthHistory::append_sum(int64_t slot, const at::Tensor& a, const at:
 }
 
 void DepthHistory::share_null(int64_t slot, int64_t with) {
+  state_->slots[slot].null = state_->slots[with].null;
   state_->slots[slot].null_slot = state_->slots[with].null_slot;
-  state_->slots[slot].null = state_->slots[with].null;  // which outlives what `with` holds
 }
 
 std::tuple<at::Tensor, at::Tensor> DepthHistory::route(const std::vector<int64_t>& slots,
@@ -248,9 +251,8 @@ std::tuple<at::Tensor, at::Tensor> DepthHistory::route_append(int64_t slot,
                                                               const DepthRouteInputs& inputs,
                                                               const DepthRouteOptions& options) {
   TORCH_CHECK(!inputs.nulls.defined(), "oasis::DepthHistory: nulls come with the slots");
-  const auto out =
-      RouteFunction::apply(chain_, inputs.direction, as_optional(inputs.logit_bias),
-                           as_optional(inputs.beta), state_, slots, slot, options);
+  const auto out = RouteFunction::apply(chain_, inputs.direction, as_optional(inputs.logit_bias),
+                                        as_optional(inputs.beta), state_, slots, slot, options);
   if (slot >= 0) chain_ = out[2];
   return {out[0], out[1]};
 }

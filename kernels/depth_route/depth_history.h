@@ -4,12 +4,12 @@
 // read by `route`. In the backward pass a router only notes what each of its sources is to get (its
 // own gradient and three small factors per source and token); the value's gradient is gathered from
 // those notes when the last router that read the value is done. A buffer that every router adds to
-// would take at least as many bytes, and round every time. On the GPU the notes of every few routers
-// are added up ahead of time, for all sources at once, so that a router's gradient and direction are
-// read (and kept) once and not for every source.
-// Autograd is kept to that order by a scalar that is threaded through the calls ("chain"): each
-// append makes a new link, each router hangs on the link current at its time, and a node runs
-// backward only after everything that hangs on it.
+// would take at least as many bytes, and round every time. On the GPU the notes of every few
+// routers are added up ahead of time, for all sources at once, so that a router's gradient and
+// direction are read (and kept) once and not for every source. Autograd is kept to that order by a
+// scalar that is threaded through the calls ("chain"): each append makes a new link, each router
+// hangs on the link current at its time, and a node runs backward only after everything that hangs
+// on it.
 //
 // A history serves one forward pass and at most one backward pass.
 #pragma once

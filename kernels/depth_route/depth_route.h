@@ -38,8 +38,9 @@ struct DepthRouteOptions {
   NormalizerSpec normalizer;
   double scale = 1.0;
   bool normalize_keys = false;
-  double eps = 1e-6;                   // of the key normalisation
-  std::optional<DepthLine> bias_line{};  // logit_bias is one value, and the sources' are its multiples
+  double eps = 1e-6;  // of the key normalisation
+  std::optional<DepthLine>
+      bias_line{};  // logit_bias is one value, and the sources' are its multiples
 };
 
 struct DepthRouteInputs {

@@ -34,7 +34,7 @@ __global__ void __maxnreg__(kDepthRegisters<kVectors>)
                                 int resident) {
   constexpr int kElements = kVectorSize<T>;
   constexpr int kParts = kSmall ? 1 : 2;
-  constexpr int kGroup = kVectors <= DEPTH_V4 ? 4 : 2;
+  constexpr int kGroup = kVectors <= 2 ? 4 : 2;  // as registers allow
   extern __shared__ uint4 shared[];
   const int n = p.sources;
   const int grad_slot = direction_slots(p.direction_is_float, sizeof(T));
@@ -104,10 +104,10 @@ __global__ void __maxnreg__(kDepthRegisters<kVectors>)
         map(sums.total(0), token.grad_weights, [](float a, float b) { return a + b; });
     const auto clamped = entries.pad(map(token.logits, clamp_logit), -INFINITY);
     // The gradient passes at the bound; NaN stays.
-    const auto gamma = entries.pad(
-        map(normalizer.backward(clamped, token.weights, grad_alpha), token.logits,
-            [](float g, float s) { return fabsf(s) > kLogitClamp ? 0.0F : g; }),
-        0.0F);
+    const auto gamma =
+        entries.pad(map(normalizer.backward(clamped, token.weights, grad_alpha), token.logits,
+                        [](float g, float s) { return fabsf(s) > kLogitClamp ? 0.0F : g; }),
+                    0.0F);
     // ∂g/∂y = scale·(r u − r³ (u·y) y / D)
     auto towards_u = map(gamma, [&](float g) { return g * p.scale; });
     Row<kParts> towards_y;
@@ -284,9 +284,8 @@ auto with_kernel(const DepthRouteProblem& p, const Function& function) {
 
 template <typename T>
 int blocks_of(const DepthRouteProblem& p) {
-  return with_kernel<T>(p, [&](auto kernel, const auto& shape) {
-    return resident_blocks(kernel, shape, p.tokens);
-  });
+  return with_kernel<T>(
+      p, [&](auto kernel, const auto& shape) { return resident_blocks(kernel, shape, p.tokens); });
 }
 
 template <typename T>
@@ -298,7 +297,8 @@ void launch(const DepthRouteProblem& p, const DepthRouteGradientInputs& in,
   check_launch("depth_route backward");
   const int direction_blocks =
       out.direction_partials == nullptr ? 0 : (p.hidden_size + kWarpSize - 1) / kWarpSize;
-  const int logit_blocks = out.logit_partials == nullptr ? 0 : (bias_columns(p) + kWarpSize) / kWarpSize;
+  const int logit_blocks =
+      out.logit_partials == nullptr ? 0 : (bias_columns(p) + kWarpSize) / kWarpSize;
   if (direction_blocks + logit_blocks == 0) return;
   depth_route_reduce_kernel<T>
       <<<direction_blocks + logit_blocks, dim3(kWarpSize, kReduceRows), 0, stream>>>(

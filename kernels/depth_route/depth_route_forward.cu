@@ -11,7 +11,7 @@ __global__ void __maxnreg__(kDepthRegisters<kVectors>)
                                const __grid_constant__ DepthRouteOutputs out, int resident) {
   constexpr int kElements = kVectorSize<T>;
   constexpr int kParts = kSmall ? 1 : 2;
-  constexpr int kGroup = kVectors <= DEPTH_V4 ? 4 : 2;
+  constexpr int kGroup = kVectors <= 2 ? 4 : 2;  // as registers allow
   extern __shared__ uint4 shared[];
   const int n = p.sources;
   const int extra = direction_slots(p.direction_is_float, sizeof(T));

@@ -33,8 +33,8 @@ struct DepthRouteProblem {
   const float* logit_bias;  // [n], [1] with a line, or null
   bool bias_is_line;        // source i has the bias logit_bias · (line_first + i · line_step)
   double line_first, line_step;
-  const float* nulls;       // [n, M] or null
-  const float* beta;        // [1] on the device; null exactly when nulls is
+  const float* nulls;  // [n, M] or null
+  const float* beta;   // [1] on the device; null exactly when nulls is
 
   DepthNormalizer normalizer;
   float zeta, gamma;  // clipped softmax
@@ -123,9 +123,9 @@ void depth_gather_gradient(const DepthGather& gather, cudaStream_t stream);
 constexpr int kDepthBlock = 6;
 
 struct DepthBlockValue {
-  const void* value;         // [M, D] T; null unless a reader has towards_y
-  const void* addend;        // [M, D] T or null
-  void* gradient;            // [M, D] T, written
+  const void* value;           // [M, D] T; null unless a reader has towards_y
+  const void* addend;          // [M, D] T or null
+  void* gradient;              // [M, D] T, written
   int8_t source[kDepthBlock];  // the value's column in each reader, −1 where it is not read
 };
 

@@ -1,11 +1,5 @@
 // How many threads, blocks and rows in shared memory a depth routing kernel gets.
 #pragma once
-#ifdef DEPTH_FORCE
-namespace oasis::cuda { extern int force_vectors; }
-#endif
-#ifndef DEPTH_V4
-#define DEPTH_V4 2
-#endif
 
 #include "kernels/cuda/launch.h"
 #include "kernels/depth_route/depth_route_kernel.h"
@@ -17,7 +11,9 @@ constexpr int kMaxDepthVectors = 4 * kMaxDepthThreads;  // 16-byte vectors in a 
 
 // Registers per thread that leave room for twelve warps on a multiprocessor and more.
 template <int kVectors>
-inline constexpr int kDepthRegisters = kVectors == 1 ? 96 : kVectors == 2 ? 128 : 168;
+inline constexpr int kDepthRegisters = kVectors == 1   ? 96
+                                       : kVectors == 2 ? 128
+                                                       : 168;
 
 inline int element_size(DepthElement element) {
   return element == DepthElement::kFloat32 ? 4 : 2;
@@ -46,15 +42,14 @@ DepthShape<kVectors, false> depth_shape(const DepthRouteProblem& p, int extra) {
   shape.threads = (vectors + 32 * kVectors - 1) / (32 * kVectors) * 32;
   const int row = shape.threads * kVectors * 16;
   const int sums = 2 * (shape.threads / 32) * (p.normalize_keys ? 2 : 1) * p.sources * 4;
-  const int room =
-      (device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) - sums) / row - extra;
+  const int room = (device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) - sums) / row - extra;
   shape.resident = room < p.sources ? room : p.sources;
   shape.shared_bytes = (extra + shape.resident) * row + sums;
   return shape;
 }
 
-// A warp costs the work on a token's weights, which each repeats; too few leave the memory idle.
-// So: the fewest warps per token that fill a multiprocessor, and no idle lanes.
+// Every warp of a token repeats the work on its weights, but too few warps leave the memory idle.
+// So: the fewest warps per token that still fill a multiprocessor, and no idle lanes.
 constexpr int kEnoughWarps = 8;
 
 template <int kVectors>
@@ -73,23 +68,15 @@ template <typename Function>
 auto with_depth_shape(const DepthRouteProblem& p, int extra, const Function& function) {
   const auto call = [&]<int kVectors>(DepthShape<kVectors, false> shape) {
     return p.sources <= 32 && shape.resident == p.sources
-               ? function(DepthShape<kVectors, true>{shape.threads, shape.resident,
-                                                     shape.shared_bytes})
+               ? function(
+                     DepthShape<kVectors, true>{shape.threads, shape.resident, shape.shared_bytes})
                : function(shape);
   };
-#ifdef DEPTH_FORCE
-  switch (force_vectors) {
-    case 1: return call(depth_shape<1>(p, extra));
-    case 2: return call(depth_shape<2>(p, extra));
-    case 3: return call(depth_shape<3>(p, extra));
-    case 4: return call(depth_shape<4>(p, extra));
-  }
-#endif
   const int vectors = p.hidden_size * element_size(p.element) / 16;
-  if (fits<4>(p, extra)) return call(depth_shape<4>(p, extra));
+  if (vectors > 2 * kMaxDepthThreads) return call(depth_shape<4>(p, extra));
   if (fits<3>(p, extra)) return call(depth_shape<3>(p, extra));
-  if (fits<2>(p, extra)) return call(depth_shape<2>(p, extra));
-  return vectors <= kMaxDepthThreads ? call(depth_shape<1>(p, extra)) : call(depth_shape<4>(p, extra));
+  if (fits<2>(p, extra) || vectors > kMaxDepthThreads) return call(depth_shape<2>(p, extra));
+  return call(depth_shape<1>(p, extra));
 }
 
 // As many blocks as the device holds at a time, at most one per token.

@@ -1,8 +1,8 @@
 // How a block holds the rows of one token: every warp has a part of each row, kVectors vectors per
-// lane. Rows are copied asynchronously into shared memory, where each thread reads back only what it
-// has copied itself, so no barrier is needed; a slot is refilled for the block's next token as soon
-// as it was used. Rows for which there is no room are read from global memory when they are used;
-// the second time they come from the second-level cache.
+// lane. Rows are copied asynchronously into shared memory, where each thread reads back only what
+// it has copied itself, so no barrier is needed; a slot is refilled for the block's next token as
+// soon as it was used. Rows for which there is no room are read from global memory when they are
+// used; the second time they come from the second-level cache.
 #pragma once
 
 #include <type_traits>
@@ -55,15 +55,22 @@ class TokenRows {
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
       if (active(v)) continue;
-      for (int i = 0; i < extra + resident; ++i) own_[i * slot_ + v * kWarpSize] = uint4{0, 0, 0, 0};
+      for (int i = 0; i < extra + resident; ++i)
+        own_[i * slot_ + v * kWarpSize] = uint4{0, 0, 0, 0};
     }
   }
 
   // Number of this thread's vector v in its row, and whether the row is that long.
-  __device__ int in_row(int v) const { return first_ + v * kWarpSize; }
-  __device__ bool active(int v) const { return in_row(v) < vectors_; }
+  __device__ int in_row(int v) const {
+    return first_ + v * kWarpSize;
+  }
+  __device__ bool active(int v) const {
+    return in_row(v) < vectors_;
+  }
   // Offset of this thread's first vector of token m, in vectors; kWarpSize to the next.
-  __device__ int64_t offset(int64_t m) const { return m * vectors_ + first_; }
+  __device__ int64_t offset(int64_t m) const {
+    return m * vectors_ + first_;
+  }
 
   // Starts the copy of a [M, D] tensor's row into an extra slot, or of a source's.
   __device__ void fetch_extra(int slot, const void* tensor, int64_t m) {
@@ -82,7 +89,9 @@ class TokenRows {
     }
   }
 
-  __device__ uint4 extra(int slot, int v) const { return own_[slot * slot_ + v * kWarpSize]; }
+  __device__ uint4 extra(int slot, int v) const {
+    return own_[slot * slot_ + v * kWarpSize];
+  }
 
   // `offset` of the token.
   __device__ void source(int i, int64_t offset, uint4 (&raw)[kVectors]) const {
