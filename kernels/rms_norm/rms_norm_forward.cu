@@ -5,40 +5,40 @@
 namespace oasis::cuda {
 namespace {
 
+// Blocks on a multiprocessor: enough that their loads keep the memory busy.
 template <class L>
-__global__ void __launch_bounds__(kRowBlock) rms_norm_forward_kernel(RmsNormForward p) {
+constexpr int kBlocks = L::kRegisters <= 12   ? 3
+                        : L::kRegisters <= 16 ? 2
+                                              : 1;
+
+// All of a row is on its way, weights included, before anything waits for it.
+template <class L>
+__global__ void __launch_bounds__(kRowBlock, kBlocks<L>) rms_norm_forward_kernel(RmsNormForward p) {
   using T = typename L::Element;
   __shared__ float shared[kRowBlock / 32];
-  const int lane = threadIdx.x % L::kThreads;
   const int64_t row = blockIdx.x * int64_t{L::kRows} + threadIdx.x / L::kThreads;
   if (row >= p.rows) return;  // a whole warp, or nobody
-  const auto* x = static_cast<const T*>(p.x) + row * p.D;
-  const auto* branch = static_cast<const T*>(p.branch) + row * p.D;
-  auto* h_out = static_cast<T*>(p.h) + row * p.D;
-  auto* y = static_cast<T*>(p.y) + row * p.D;
+  RowShare<L> x, branch{};
+  x.load(static_cast<const T*>(p.x) + row * p.D, p.D);
+  if (p.branch != nullptr) branch.load(static_cast<const T*>(p.branch) + row * p.D, p.D);
+  float w[L::kPacks][L::kPack];
+#pragma unroll
+  for (int i = 0; i < L::kPacks; ++i) {
+    if (L::column(i) < p.D) load(p.weight + L::column(i), w[i]);
+  }
 
   float h[L::kPacks][L::kPack];
   float squares = 0;
 #pragma unroll
   for (int i = 0; i < L::kPacks; ++i) {
-    const int column = (i * L::kThreads + lane) * L::kPack;
-    if (column < p.D) load(x + column, h[i]);
-  }
-  if (p.branch != nullptr) {
-#pragma unroll
-    for (int i = 0; i < L::kPacks; ++i) {
-      const int column = (i * L::kThreads + lane) * L::kPack;
-      if (column >= p.D) continue;
+    unpack(x.packs[i], h[i]);
+    if (p.branch != nullptr) {
       float b[L::kPack];
-      load(branch + column, b);
+      unpack(branch.packs[i], b);
 #pragma unroll
       for (int j = 0; j < L::kPack; ++j) h[i][j] = rounded<T>(h[i][j] + b[j]);
-      store(h_out + column, h[i]);
+      if (L::column(i) < p.D) store(static_cast<T*>(p.h) + row * p.D + L::column(i), h[i]);
     }
-  }
-#pragma unroll
-  for (int i = 0; i < L::kPacks; ++i) {
-    if ((i * L::kThreads + lane) * L::kPack >= p.D) continue;
 #pragma unroll
     for (int j = 0; j < L::kPack; ++j) squares += h[i][j] * h[i][j];
   }
@@ -48,16 +48,13 @@ __global__ void __launch_bounds__(kRowBlock) rms_norm_forward_kernel(RmsNormForw
     squares = block_sum<kRowBlock>(squares, shared);
   }
   const float r = rsqrtf(squares / static_cast<float>(p.D) + p.eps);
-  if (lane == 0) p.inverse_rms[row] = r;
+  if (threadIdx.x % L::kThreads == 0) p.inverse_rms[row] = r;
 #pragma unroll
   for (int i = 0; i < L::kPacks; ++i) {
-    const int column = (i * L::kThreads + lane) * L::kPack;
-    if (column >= p.D) continue;
-    float w[L::kPack];
-    load(p.weight + column, w);
+    if (L::column(i) >= p.D) continue;
 #pragma unroll
-    for (int j = 0; j < L::kPack; ++j) w[j] *= h[i][j] * r;
-    store(y + column, w);
+    for (int j = 0; j < L::kPack; ++j) h[i][j] *= w[i][j] * r;
+    store(static_cast<T*>(p.y) + row * p.D + L::column(i), h[i]);
   }
 }
 

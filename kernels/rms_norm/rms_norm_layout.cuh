@@ -19,6 +19,31 @@ struct RowLayout {
   using Element = T;
   static constexpr int kPack = pack_, kThreads = threads, kPacks = packs;
   static constexpr int kRows = kRowBlock / kThreads;  // of a block at a time
+  static constexpr int kRegisters = packs * pack_ / (Pack<T, pack_>::kPairs ? 2 : 1);  // packed
+
+  // Where this thread's pack i starts.
+  __device__ static int column(int i) {
+    return (i * kThreads + static_cast<int>(threadIdx.x) % kThreads) * kPack;
+  }
+};
+
+// A thread's share of a row as it lies in memory, zeros behind its end.
+template <class L>
+struct RowShare {
+  Pack<typename L::Element, L::kPack> packs[L::kPacks];
+
+  __device__ void stay_packed() {
+#pragma unroll
+    for (auto& pack : packs) pack.stay_packed();
+  }
+
+  __device__ void load(const typename L::Element* row, int64_t D) {
+#pragma unroll
+    for (int i = 0; i < L::kPacks; ++i) {
+      packs[i] = {};
+      if (L::column(i) < D) packs[i] = load_pack<L::kPack>(row + L::column(i));
+    }
+  }
 };
 
 // function.template operator()<RowLayout<…>>() for the type, the width and whether packs can move
