@@ -10,11 +10,9 @@ namespace oasis::cuda {
 namespace {
 
 constexpr int kBlock = 256;
-constexpr int kHeadsTogether = 4;  // of a position, one after the other in a thread
 
-// A group of `lanes` threads (a power of two) has a position and walks over heads of it; each lane
-// has the same pack of neighbours in both halves of a head. Lanes behind the last pack only take
-// part in the sums.
+// A group of `lanes` threads (a power of two) shares a head; each lane has the same pack of
+// neighbours in both halves of it. Lanes behind the last pack only take part in the sums.
 template <int kPack>
 struct Lane {
   __device__ Lane(int64_t d, int lanes)
@@ -72,41 +70,41 @@ __device__ float squares(const float (&low)[kPack], const float (&high)[kPack]) 
   return sum;
 }
 
+// A head a group. Heads of a position follow each other: they find its angles in the first-level
+// cache.
 template <class T, int kPack, bool kNorm>
-__global__ void __launch_bounds__(kBlock) rope_kernel(Rope p, int lanes) {
+__global__ void __launch_bounds__(kBlock, kNorm ? 4 : 5) rope_kernel(Rope p, int lanes) {
   const Lane<kPack> lane(p.d, lanes);
-  const int64_t position = blockIdx.x * int64_t{kBlock / lanes} + threadIdx.x / lanes;
-  const bool exists = position < p.B * p.T;
-  const int64_t b = exists ? position / p.T : 0, t = exists ? position % p.T : 0;
-  float cosine[kPack] = {}, sine[kPack] = {}, gain_low[kPack] = {}, gain_high[kPack] = {};
+  const unsigned index = blockIdx.x * (kBlock / lanes) + threadIdx.x / lanes;
+  const auto heads = static_cast<unsigned>(p.H), length = static_cast<unsigned>(p.T);
+  const bool exists = index < p.B * p.T * p.H;
+  const unsigned position = exists ? index / heads : 0, h = exists ? index % heads : 0;
+  const unsigned b = position / length, t = position % length;
+  Pack<T, kPack> low_pack{}, high_pack{};
+  float cosine[kPack] = {}, sine[kPack] = {};
   if (lane.works) {
+    const T* row = row_of<const T>(p.x, b, h, t) + lane.column;
+    low_pack = load_pack<kPack>(row);
+    high_pack = load_pack<kPack>(row + lane.half);
     load(p.cosine + t * lane.half + lane.column, cosine);
     load(p.sine + t * lane.half + lane.column, sine);
   }
-  if constexpr (kNorm) lane.load_both(p.gain, gain_low, gain_high);
-  const int64_t first = blockIdx.y * int64_t{kHeadsTogether};
-  float low[kHeadsTogether][kPack] = {}, high[kHeadsTogether][kPack] = {};
+  float low[kPack], high[kPack];
+  unpack(low_pack, low);
+  unpack(high_pack, high);
+  if constexpr (kNorm) {
+    float gain_low[kPack] = {}, gain_high[kPack] = {};
+    lane.load_both(p.gain, gain_low, gain_high);
+    const float mean = lane.sum(squares(low, high), lanes) / static_cast<float>(p.d);
+    const float r = rsqrtf(mean + p.eps);
 #pragma unroll
-  for (int k = 0; k < kHeadsTogether; ++k) {
-    if (first + k < p.H) {
-      lane.load_both(row_of<const T>(p.x, b, first + k, t), low[k], high[k]);
+    for (int i = 0; i < kPack; ++i) {
+      low[i] *= r * gain_low[i];
+      high[i] *= r * gain_high[i];
     }
   }
-#pragma unroll
-  for (int k = 0; k < kHeadsTogether; ++k) {
-    if (first + k >= p.H) return;
-    if constexpr (kNorm) {
-      const float mean = lane.sum(squares(low[k], high[k]), lanes) / static_cast<float>(p.d);
-      const float r = rsqrtf(mean + p.eps);
-#pragma unroll
-      for (int i = 0; i < kPack; ++i) {
-        low[k][i] *= r * gain_low[i];
-        high[k][i] *= r * gain_high[i];
-      }
-    }
-    rotate(low[k], high[k], cosine, sine, p.direction);
-    if (exists) lane.store_both(row_of<T>(p.y, b, first + k, t), low[k], high[k]);
-  }
+  rotate(low, high, cosine, sine, p.direction);
+  if (exists) lane.store_both(row_of<T>(p.y, b, h, t), low, high);
 }
 
 // ∂n = Rᵀ ∂y;  ∂x = r·(gain∘∂n) − x·r³/d·Σ(gain∘∂n∘x);  ∂gain = Σ ∂n∘x·r
@@ -204,8 +202,7 @@ void rope(const Rope& p) {
                             aligned(p.gain, 16) && rope_serves(p.type, p.d, true);
     const int lanes = lanes_of(p.d, pack_of(p.type, vectorized));
     const int groups = kBlock / lanes;
-    const dim3 blocks(static_cast<unsigned>((p.B * p.T + groups - 1) / groups),
-                      static_cast<unsigned>((p.H + kHeadsTogether - 1) / kHeadsTogether));
+    const auto blocks = static_cast<unsigned>((p.B * p.T * p.H + groups - 1) / groups);
     if (vectorized && p.gain != nullptr) {
       rope_kernel<T, kPack, true><<<blocks, kBlock, 0, p.stream>>>(p, lanes);
     } else if (vectorized) {

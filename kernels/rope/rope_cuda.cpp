@@ -5,6 +5,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include <cstdint>
+#include <limits>
 
 #include "kernels/cuda/tensor_argument.h"
 #include "kernels/rope/rope_kernel.h"
@@ -18,7 +19,10 @@ struct RopeOnDevice {
   }
 
   static bool serves(const at::Tensor& x) {
-    if (!cuda::has_element_type(x)) return false;
+    if (!cuda::has_element_type(x) ||
+        x.size(0) * x.size(1) * x.size(2) > std::numeric_limits<int32_t>::max()) {
+      return false;
+    }
     const auto type = cuda::element_type(x);
     return cuda::rope_serves(type, x.size(3), /*vectorized=*/true) ||
            cuda::rope_serves(type, x.size(3), /*vectorized=*/false);

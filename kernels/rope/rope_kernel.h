@@ -19,7 +19,7 @@ struct Heads {
 
 struct Rope {
   ElementType type;
-  int64_t B, H, T, d;
+  int64_t B, H, T, d;  // B·H·T < 2^31
   Heads x, y;
   const float* cosine;  // [T, d/2]
   const float* sine;    // [T, d/2]
