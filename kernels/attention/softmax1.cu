@@ -6,6 +6,7 @@ namespace oasis::cuda {
 namespace {
 
 constexpr int kBlock = 256;
+constexpr int kBlocks = 6;  // on a multiprocessor, so that enough loads are on their way
 constexpr int kPack = 8;
 
 // Below this ‖dO‖², squares of a row's elements are lost to underflow.
@@ -20,9 +21,8 @@ template <class T>
 constexpr float kStretch = std::is_same_v<T, __half> ? 0x1p12f : 0x1p20f;
 
 // Tokens that follow each other in the order of rows. Rows are close together in memory head by
-// head
-// ([B, T, H, d] as a rule), their statistics [B, H, T] token by token: tiles of 8 tokens and all
-// heads read whole sectors of both.
+// head ([B, T, H, d] as a rule), their statistics [B, H, T] token by token: tiles of 8 tokens and
+// all heads read whole sectors of both.
 constexpr unsigned kTokens = 8;
 
 struct Row {
@@ -46,7 +46,8 @@ struct Row {
 
 // `lanes` threads (a power of two) share a row, a pack each, the last ones maybe none.
 template <class T>
-__global__ void __launch_bounds__(kBlock) softmax1_forward_kernel(Softmax1Forward p, int lanes) {
+__global__ void __launch_bounds__(kBlock, kBlocks)
+    softmax1_forward_kernel(Softmax1Forward p, int lanes) {
   const Row row(blockIdx.x * (kBlock / lanes) + threadIdx.x / lanes, p.H, p.T);
   const int column = threadIdx.x % lanes * kPack;
   if (row.b >= p.B || row.t >= p.T || column >= p.d) return;
@@ -64,17 +65,23 @@ __global__ void __launch_bounds__(kBlock) softmax1_forward_kernel(Softmax1Forwar
 }
 
 template <class T>
-__global__ void __launch_bounds__(kBlock) softmax1_backward_kernel(Softmax1Backward p, int lanes) {
+__global__ void __launch_bounds__(kBlock, kBlocks)
+    softmax1_backward_kernel(Softmax1Backward p, int lanes) {
   const Row row(blockIdx.x * (kBlock / lanes) + threadIdx.x / lanes, p.H, p.T);
   const int column = threadIdx.x % lanes * kPack;
   const bool works = row.b < p.B && row.t < p.T && column < p.d;
-  float grad[kPack] = {}, out[kPack] = {};
-  float term = 0;
-  if (works) {
-    load(row.in<const T>(p.grad_context) + column, grad);
-    load(row.in<const T>(p.context) + column, out);
-    term = p.null_posterior[row.statistics] * p.grad_null[row.statistics];
+  Pack<T, kPack> grad_pack{}, out_pack{};
+  float null_posterior = 0, grad_null = 0;
+  if (works) {  // all of it on its way before anything waits
+    grad_pack = load_pack<kPack>(row.in<const T>(p.grad_context) + column);
+    out_pack = load_pack<kPack>(row.in<const T>(p.context) + column);
+    null_posterior = p.null_posterior[row.statistics];
+    grad_null = p.grad_null[row.statistics];
   }
+  const float term = null_posterior * grad_null;
+  float grad[kPack], out[kPack];
+  unpack(grad_pack, grad);
+  unpack(out_pack, out);
   float square = 0;
 #pragma unroll
   for (int i = 0; i < kPack; ++i) square += grad[i] * grad[i];
