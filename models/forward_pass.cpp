@@ -7,13 +7,13 @@
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/sigmoid.h>
 #include <fmt/format.h>
 
 #include <cmath>
 
 #include "kernels/attention/attention.h"
 #include "kernels/gated_mlp/gated_product.h"
+#include "kernels/head_gate/head_gate.h"
 #include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
@@ -179,11 +179,8 @@ ForwardPass::AttentionOutput ForwardPass::run_attention(int64_t index, const at:
   const auto [by_head, rho] = attend(index, q, k, v);
   auto context = point(attn + ".context", by_head.transpose(1, 2).reshape({batch_, length_, -1}));
   if (config_.method.gate) {
-    const auto slices = x.view({batch_, length_, config_.num_attention_heads, -1});
-    const auto logits = (slices * layer.head_gate.weight).sum(-1) + layer.head_gate.bias;
-    const auto by_token = context.view({batch_, length_, -1, config_.head_dim});
-    context = (by_token * at::sigmoid(logits).unsqueeze(-1).to(context.scalar_type()))
-                  .reshape({batch_, length_, -1});
+    const auto gated = context.view({batch_, length_, -1, config_.head_dim}).transpose(1, 2);
+    context = head_gate(x, layer.head_gate.weight, layer.head_gate.bias, gated);
     context = point(attn + ".gated_context", context);
   }
   AttentionOutput out;

@@ -217,6 +217,30 @@ def test_gated_product(operators, shape, dtype):
                           lambda x: (lambda g, u: F.silu(g) * u)(*x.chunk(2, -1)), [fused], dtype)
 
 
+def library_head_gate(x, weight, bias, context):
+    logits = (x.unflatten(-1, weight.shape) * weight).sum(-1) + bias
+    return (context.transpose(1, 2) * logits.sigmoid()[..., None].to(context.dtype)).flatten(2)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("layout", ["token major", "heads first", "slice", "transposed"])
+@pytest.mark.parametrize("B,H,T,part,d", [(40, 1, 1, 8, 8), (2, 12, 65, 64, 64), (3, 5, 33, 24, 64), (2, 3, 50, 256, 96),
+                                          (1, 40, 9, 80, 128), (2, 7, 21, 12, 10)])  # the last one by composition
+def test_head_gate(operators, B, H, T, part, d, layout, dtype):
+    stored = {"token major": (B, T, H, d), "heads first": (B, H, T, d), "slice": (B, T, H + 2, d),
+              "transposed": (B, H, d, T)}[layout]
+
+    def arranged(f):
+        views = {"token major": lambda c: c.transpose(1, 2), "heads first": lambda c: c,
+                 "slice": lambda c: c[:, :, 1 : H + 1].transpose(1, 2), "transposed": lambda c: c.transpose(2, 3)}
+        return lambda x, w, b, c: f(x, w, b, views[layout](c))
+
+    inputs = [random(B, T, H * part).float(), random(H, part, seed=1, scale=part**-0.5).float(),
+              random(H, seed=2).float(), random(*stored, seed=3).float()]
+    for keep in ((), (1, 2)):  # float32 weights are what training has
+        check_against_library(arranged(operators.head_gate), arranged(library_head_gate), inputs, dtype, keep)
+
+
 def library_cross_entropy(hidden, weight, targets):
     logits = (hidden @ weight.to(hidden.dtype).t()).float()
     losses = F.cross_entropy(logits, targets, reduction="none")
