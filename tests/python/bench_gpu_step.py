@@ -149,8 +149,7 @@ def run(a, side, method):
 
 
 def compare(a):
-    torch_sides = [] if a.no_pytorch else ["eager", "compile"]
-    cases = [(m, s) for m in a.methods.split(",") for s in torch_sides + ["oasis"]
+    cases = [(m, s) for m in a.methods.split(",") for s in a.sides.split(",")
              if s == "oasis" or m in ("oasis", "prenorm")]
     seconds, memory = {}, {}
     for _ in range(a.rounds):
@@ -187,7 +186,7 @@ if __name__ == "__main__":
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--rounds", type=int, default=2)
     p.add_argument("--json", help="file for the seconds of every step")
-    p.add_argument("--no-pytorch", action="store_true", help="ours alone")
+    p.add_argument("--sides", default="eager,compile,oasis", help="oasis is ours (%(default)s)")
     p.add_argument("--child", choices=["eager", "compile"], help=argparse.SUPPRESS)
     p.add_argument("--method", default="oasis", help=argparse.SUPPRESS)
     options = p.parse_args()
