@@ -2,7 +2,10 @@
 
 import json
 import os
+import pathlib
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -116,3 +119,8 @@ def test_database_that_cannot_be_used(oasis):
     oasis.refuses(*QUICK, "--filter", CASE, "--db", ".", saying=["is a folder"])
     oasis.run(*QUICK, "--filter", f"{CASE}.*/ours", "--db", "b.db")
     oasis.refuses("tables", "--suite", "nothing", "--db", "b.db", saying=["no suite"])
+
+
+def test_the_performance_page_is_what_the_reference_run_says(oasis):
+    script = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "performance_page.py"
+    subprocess.run([sys.executable, script, "--check", "--oasis", oasis.program], check=True)
