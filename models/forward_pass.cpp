@@ -129,19 +129,14 @@ std::pair<at::Tensor, at::Tensor> ForwardPass::attend(int64_t layer, const at::T
 ForwardPass::AttentionOutput ForwardPass::attention(int64_t index, at::Tensor& h,
                                                     const at::Tensor& branch,
                                                     const std::string& sum) {
-  const auto normed = [index](ForwardPass& pass, at::Tensor& x, const at::Tensor& added,
-                              const std::string& point) {
-    const auto name = fmt::format("model.layers.{}.input_layernorm", index);
-    const auto& layer = pass.model_.layers()[static_cast<size_t>(index)];
-    return pass.add_and_norm(x, added, point, layer.input_layernorm, name);
-  };
-  if (!recomputes()) return run_attention(index, normed(*this, h, branch, sum));
+  const auto& weight = model_.layers()[static_cast<size_t>(index)].input_layernorm;
+  const auto name = fmt::format("model.layers.{}.input_layernorm", index);
+  if (!recomputes()) return run_attention(index, add_and_norm(h, branch, sum, weight, name));
   if (branch.defined()) h = h + branch;
   const auto outputs = recompute(
-      [normed, index, model = &model_, tokens = tokens_](const at::Tensor& input) {
+      [index, weight, name, model = &model_, tokens = tokens_](at::Tensor x) {
         ForwardPass pass(*model, tokens, nullptr);
-        at::Tensor x = input;
-        const auto out = pass.run_attention(index, normed(pass, x, {}, ""));
+        const auto out = pass.run_attention(index, pass.add_and_norm(x, {}, "", weight, name));
         return out.psi.defined() ? std::vector{out.value, out.psi} : std::vector{out.value};
       },
       h);
@@ -150,19 +145,14 @@ ForwardPass::AttentionOutput ForwardPass::attention(int64_t index, at::Tensor& h
 
 at::Tensor ForwardPass::mlp(int64_t index, at::Tensor& h, const at::Tensor& branch,
                             const std::string& sum) {
-  const auto normed = [index](ForwardPass& pass, at::Tensor& x, const at::Tensor& added,
-                              const std::string& point) {
-    const auto name = fmt::format("model.layers.{}.post_attention_layernorm", index);
-    const auto& layer = pass.model_.layers()[static_cast<size_t>(index)];
-    return pass.add_and_norm(x, added, point, layer.post_attention_layernorm, name);
-  };
-  if (!recomputes()) return run_mlp(index, normed(*this, h, branch, sum));
+  const auto& weight = model_.layers()[static_cast<size_t>(index)].post_attention_layernorm;
+  const auto name = fmt::format("model.layers.{}.post_attention_layernorm", index);
+  if (!recomputes()) return run_mlp(index, add_and_norm(h, branch, sum, weight, name));
   if (branch.defined()) h = h + branch;
   return recompute(
-      [normed, index, model = &model_, tokens = tokens_](const at::Tensor& input) {
+      [index, weight, name, model = &model_, tokens = tokens_](at::Tensor x) {
         ForwardPass pass(*model, tokens, nullptr);
-        at::Tensor x = input;
-        return std::vector{pass.run_mlp(index, normed(pass, x, {}, ""))};
+        return std::vector{pass.run_mlp(index, pass.add_and_norm(x, {}, "", weight, name))};
       },
       h)[0];
 }
