@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "kernels/attention/sparse_attention_kernel.h"
+#include "kernels/cuda/launch.h"
 
 namespace oasis::attention_paths {
 namespace {
@@ -23,11 +24,13 @@ at::Tensor with_aligned_rows(const at::Tensor& x) {
   for (int dimension = 0; dimension < 3; ++dimension) {
     aligned = aligned && x.stride(dimension) * x.element_size() % kCopyBytes == 0;
   }
+  aligned = aligned && x.stride(2) <= std::numeric_limits<int>::max();
   return aligned ? x : x.clone(at::MemoryFormat::Contiguous);
 }
 
 cuda::HeadTensor heads_of(const at::Tensor& x) {
-  return {const_cast<void*>(x.const_data_ptr()), x.stride(0), x.stride(1), x.stride(2)};
+  return {const_cast<void*>(x.const_data_ptr()), x.stride(0), x.stride(1),
+          static_cast<int>(x.stride(2))};
 }
 
 cuda::SparseNormalizer kernel_normalizer(Normalizer kind) {
@@ -69,6 +72,14 @@ Problem with_aligned_rows(const Problem& problem) {
           problem.spec, problem.scale};
 }
 
+bool has_enough_shared_memory(const at::Device& device) {
+  int bytes = 0;
+  cuda::check(
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index()),
+      "oasis::attention");
+  return bytes >= cuda::kMostSharedMemory;
+}
+
 bool serves(const Problem& problem) {
   const auto kind = problem.spec.kind;
   const auto type = problem.q.scalar_type();
@@ -81,7 +92,8 @@ bool serves(const Problem& problem) {
          problem.scale > 1e-6 && problem.scale < 1e6 &&
          // Limits of a launch.
          problem.q.size(0) <= 65535 && problem.q.size(1) <= 65535 &&
-         problem.q.size(1) * problem.q.size(2) <= std::numeric_limits<int>::max();
+         problem.q.size(1) * problem.q.size(2) <= std::numeric_limits<int>::max() &&
+         has_enough_shared_memory(problem.q.device());
 }
 
 Forward forward(const Problem& input) {

@@ -9,11 +9,9 @@ namespace {
 constexpr int kStages = 2;
 
 // Of a stage: queries, their dO, and their rows' {m, θ, bound, r}.
-#ifndef KPIECES
-#define KPIECES 2
-#endif
+// Two pieces where the registers allow it: what limits this kernel is shared memory.
 template <int kHeadSize>
-using RowGeometry = Geometry<kHeadSize, kHeadSize == 64 ? KPIECES : 1>;
+using RowGeometry = Geometry<kHeadSize, kHeadSize == 64 ? 2 : 1>;
 
 template <class G>
 constexpr int stage_size() {
@@ -51,10 +49,10 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   const std::uint32_t value_block = key_block + G::kBlockBytes;
   constexpr int kStageStart = 2 * G::kBlockBytes;
 
-  load_rows<G, kBlockRows>(key_block, head_of<const T>(problem.k, batch, kv_head),
-                                   block_row, length, head_size);
-  load_rows<G, kBlockRows>(value_block, head_of<const T>(problem.v, batch, kv_head),
-                                   block_row, length, head_size);
+  load_rows<G, kBlockRows>(key_block, head_of<const T>(problem.k, batch, kv_head), block_row,
+                           length, head_size);
+  load_rows<G, kBlockRows>(value_block, head_of<const T>(problem.v, batch, kv_head), block_row,
+                           length, head_size);
   commit_copies();
   wait_for_copies<0>();
   __syncthreads();
@@ -66,16 +64,16 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   clear(grad_k);
   clear(grad_v);
   stream_tiles<kStages>(
-      0, group * tiles,
+      group * tiles,
       [&](int step, int stage) {
         const int head = kv_head * group + step / tiles;
         const int query = (first_tile + step % tiles) * kTileRows;
         const std::uint32_t target = key_block + kStageStart + stage * stage_size<G>();
-        load_rows<G, kTileRows>(target, head_of<const T>(problem.q, batch, head), query,
-                                        length, head_size);
+        load_rows<G, kTileRows>(target, head_of<const T>(problem.q, batch, head), query, length,
+                                head_size);
         load_rows<G, kTileRows>(target + G::kTileBytes,
-                                        head_of<const T>(gradients.context, batch, head), query,
-                                        length, head_size);
+                                head_of<const T>(gradients.context, batch, head), query, length,
+                                head_size);
         if (threadIdx.x < kTileRows) {
           const int row = query + threadIdx.x;
           const bool valid = row < length;
@@ -161,8 +159,8 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
                 const float e = distance(weights, products[piece][n][i], c.x, c.y);
                 const auto weight = weight_at<kNormalizer>(weights, e);
                 p_values[n][i] = weight.p;
-                grad_values[n][i] = product_gradient<kNormalizer>(e, weight.w,
-                                                                  grad_p[piece][n][i], c.w);
+                grad_values[n][i] =
+                    product_gradient<kNormalizer>(e, weight.w, grad_p[piece][n][i], c.w);
               }
             }
             pack_piece<T>(p[piece], p_values[0], p_values[1]);
@@ -194,6 +192,7 @@ void sparse_attention_backward_keys(const BackwardArguments& arguments, cudaStre
     using G = RowGeometry<size()>;
     const auto kernel = keys_kernel<decltype(type), size(), normalizer()>;
     constexpr int kMemory = memory_size<G>();
+    static_assert(kMemory <= kMostSharedMemory);
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
           "oasis::attention backward");
     const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.kv_heads,

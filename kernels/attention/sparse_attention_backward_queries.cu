@@ -7,11 +7,8 @@ namespace {
 
 constexpr int kStages = 3;
 
-#ifndef QPIECES
-#define QPIECES 2
-#endif
 template <int kHeadSize>
-using RowGeometry = Geometry<kHeadSize, kHeadSize == 64 ? QPIECES : 1>;
+using RowGeometry = Geometry<kHeadSize, 1>;
 
 template <class G>
 constexpr int memory_size() {
@@ -34,8 +31,7 @@ __device__ void make_rows(float4* rows, const std::uint8_t* grad_block,
     const bool valid = block_row + row < problem.length;
     float product = 0;
     if (valid && chunk * 8 < problem.head_size) {
-      const auto m = *reinterpret_cast<const uint4*>(
-          moment.data + (block_row + row) * moment.row_stride + chunk * 8);
+      const auto m = *reinterpret_cast<const uint4*>(moment.row(block_row + row) + chunk * 8);
       const auto g =
           *reinterpret_cast<const uint4*>(grad_block + tile_offset<G::kHeadSize>(row, chunk));
       const std::uint32_t m_words[4] = {m.x, m.y, m.z, m.w};
@@ -90,16 +86,16 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   std::uint8_t* tile_memory = memory + kBlockRows * sizeof(float4);
   const std::uint32_t base = shared_address(tile_memory);
 
-  load_rows<G, kBlockRows>(base, head_of<const T>(problem.q, batch, head), block_row,
-                                   length, head_size);
+  load_rows<G, kBlockRows>(base, head_of<const T>(problem.q, batch, head), block_row, length,
+                           head_size);
   load_rows<G, kBlockRows>(base + G::kBlockBytes,
-                                   head_of<const T>(arguments.gradients.context, batch, head),
-                                   block_row, length, head_size);
+                           head_of<const T>(arguments.gradients.context, batch, head), block_row,
+                           length, head_size);
   commit_copies();
   wait_for_copies<0>();
   __syncthreads();
   make_rows<T, G, kNormalizer>(rows, tile_memory + G::kBlockBytes, arguments, batch, head,
-                                       block_row);
+                               block_row);
   typename G::Fragments q;
   typename G::Fragments grad;
   load_fragments<G>(q, base, warp_block_row, lanes);
@@ -115,12 +111,11 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   clear(grad_q);
   constexpr int kPairBytes = 2 * G::kTileBytes;
   stream_tiles<kStages>(
-      0, tiles,
+      tiles,
       [&](int tile, int stage) {
         const std::uint32_t pair = base + stage * kPairBytes;
         load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
-        load_rows<G, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length,
-                                        head_size);
+        load_rows<G, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length, head_size);
       },
       [&](int tile, int stage) {
         const std::uint32_t pair = base + stage * kPairBytes;
@@ -149,8 +144,8 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
           bool any = false;
 #pragma unroll
           for (int piece = 0; piece < kPieces; ++piece) {
-            active[piece] = any_above(products[piece],
-                                      [&](int, int i) { return row[2 * piece + i / 2].z; });
+            active[piece] =
+                any_above(products[piece], [&](int, int i) { return row[2 * piece + i / 2].z; });
             any = any || active[piece];
           }
           if (!is_clipped<kNormalizer>() && !any) continue;
@@ -196,6 +191,7 @@ void sparse_attention_backward_queries(const BackwardArguments& arguments, cudaS
     using G = RowGeometry<size()>;
     const auto kernel = queries_kernel<decltype(type), size(), normalizer()>;
     constexpr int kMemory = memory_size<G>();
+    static_assert(kMemory <= kMostSharedMemory);
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
           "oasis::attention backward");
     const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.heads, problem.batch);

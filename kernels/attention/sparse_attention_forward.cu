@@ -8,6 +8,8 @@ namespace oasis::cuda {
 namespace {
 
 constexpr int kStages = 3;
+constexpr float kLastStep = 1e-3f;  // of Newton's method, relative
+constexpr int kProductStages = 2;   // of the passes over keys alone
 
 struct Arguments {
   SparseAttention problem;
@@ -21,7 +23,7 @@ using RowCandidates = Candidates<kNormalizer, 2 * G::kPieces, G::kThreads>;
 template <SparseNormalizer kNormalizer, class G>
 constexpr int memory_size() {
   const int lists = is_clipped<kNormalizer>() ? 0 : RowCandidates<kNormalizer, G>::kBytes;
-  return std::max(kStages * G::kTileBytes + std::max(G::kBlockBytes, lists),
+  return std::max(kProductStages * G::kTileBytes + std::max(G::kBlockBytes, lists),
                   2 * kStages * G::kTileBytes);
 }
 
@@ -101,7 +103,7 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
   const std::uint32_t base = shared_address(memory);
 
   // Rows beyond the length are zero and compute something finite that is not stored.
-  const std::uint32_t query_block = base + kStages * G::kTileBytes;
+  const std::uint32_t query_block = base + kProductStages * G::kTileBytes;
   load_rows<G, kBlockRows>(query_block, head_of<const T>(problem.q, batch, head), block_row, length,
                            head_size);
   commit_copies();
@@ -125,15 +127,15 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
   };
 
   // One pass over the keys, 32 at a time: visit(products, whether a tile begins).
-  const auto visit_products = [&](const auto& visit) {
-    stream_tiles<kStages>(
-        0, tiles,
+  const auto visit_products = [&](const auto& visit, const auto& synchronize) {
+    stream_tiles<kProductStages>(
+        tiles,
         [&](int tile, int stage) {
           load_rows<G, kTileRows>(base + stage * G::kTileBytes, k, tile * kTileRows, length,
                                   head_size);
         },
         [&](int tile, int stage) {
-#pragma unroll
+#pragma unroll 1
           for (int part = 0; part < kTileRows; part += 32) {
             const int key = tile * kTileRows + part;
             if (key > last_row) break;
@@ -142,63 +144,63 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
             hide_later_keys(products, key);
             visit(products, part == 0);
           }
-        });
+        },
+        synchronize);
   };
 
   float shift[kRows];
   float threshold[kRows];
-  float moment_factor[kRows];
   if constexpr (is_clipped<kNormalizer>()) {
     LogSum<kRows> sums;
-    visit_products([&](const auto& products, bool) { sums.add(products, weights.unit); });
+    visit_products([&](const auto& products, bool) { sums.add(products, weights.unit); },
+                   Barrier{});
     sums.add_up(weights.unit);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       shift[r] = sums.shift[r];
       threshold[r] = log2f(sums.sum[r]);
-      moment_factor[r] = 1;
     }
   } else {
-    RowCandidates<kNormalizer, G> candidates(base + kStages * G::kTileBytes, weights.unit);
-    visit_products([&](const auto& products, bool tile_begins) {
-      candidates.add(products, tile_begins);
-    });
+    RowCandidates<kNormalizer, G> candidates(base + kProductStages * G::kTileBytes, weights.unit);
+    // Lists fill up alike: all warps empty theirs at once, instead of waiting for one another.
+    visit_products(
+        [&](const auto& products, bool tile_begins) { candidates.add(products, tile_begins); },
+        [&] {
+          if (__syncthreads_or(candidates.nearly_full())) candidates.make_room();
+        });
     bool exact[kRows];
     bool done = candidates.solve(exact);
-    float sum[kRows];
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       shift[r] = candidates.shift[r];
       threshold[r] = candidates.threshold[r];
-      sum[r] = candidates.weight[r];
     }
     for (int i = 0; i < kMostNewtonSteps && __syncthreads_or(!done); ++i) {
       RootSums<kNormalizer> sums[kRows];
-      visit_products([&](const auto& products, bool) {
+      visit_products(
+          [&](const auto& products, bool) {
 #pragma unroll
-        for (int r = 0; r < kRows; ++r) {
+            for (int r = 0; r < kRows; ++r) {
 #pragma unroll
-          for (int n = 0; n < 8; ++n) {
-            sums[r].add(
-                distance(weights, products[0][n / 2][r * 2 + n % 2], shift[r], threshold[r]));
-          }
-        }
-      });
+              for (int n = 0; n < 8; ++n) {
+                sums[r].add(
+                    distance(weights, products[0][n / 2][r * 2 + n % 2], shift[r], threshold[r]));
+              }
+            }
+          },
+          Barrier{});
       done = true;
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
         sums[r].add_up();
         if (exact[r]) continue;
-        sum[r] = sums[r].weight;
+        // Near the root, the error left after a step is like the square of the step.
         const float next = sums[r].step(threshold[r]);
-        // Only the first step may lead down, from a guess above the root.
-        exact[r] = !rises(threshold[r], next) && !(i == 0 && rises(next, threshold[r]));
-        if (!exact[r]) threshold[r] = next;
+        exact[r] = fabsf(next - threshold[r]) <= kLastStep * fabsf(threshold[r]);
+        threshold[r] = next;
         done = done && exact[r];
       }
     }
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) moment_factor[r] = 1 / sum[r];
   }
 
   float bound[kRows];
@@ -214,11 +216,13 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
 
   typename G::Sums context;
   typename G::Sums moment;
+  float weight_sum[kRows];
   clear(context);
   clear(moment);
+  clear(weight_sum);
   constexpr int kPairBytes = 2 * G::kTileBytes;
   stream_tiles<kStages>(
-      0, tiles,
+      tiles,
       [&](int tile, int stage) {
         const std::uint32_t pair = base + stage * kPairBytes;
         load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
@@ -245,6 +249,7 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
                   weights, distance(weights, products[0][n][i], shift[i / 2], threshold[i / 2]));
               p[n][i] = weight.p;
               w[n][i] = weight.w;
+              weight_sum[i / 2] += weight.w;
             }
           }
           typename G::Packed p_packed;
@@ -263,13 +268,20 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
         }
       });
 
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    weight_sum[r] += __shfl_xor_sync(kFullWarp, weight_sum[r], 1);
+    weight_sum[r] += __shfl_xor_sync(kFullWarp, weight_sum[r], 2);
+  }
+  const auto moment_factor = [&](int, int half) {
+    return is_clipped<kNormalizer>() ? 1.0f : 1 / weight_sum[half];
+  };
   std::uint8_t* buffer = memory + warp_block_row * G::kRowBytes;
   store_rows<T, G>(
       context, [](int, int) { return 1.0f; }, buffer, head_of<T>(arguments.context, batch, head),
       warp_row, length, head_size);
-  store_rows<T, G>(
-      moment, [&](int, int half) { return moment_factor[half]; }, buffer,
-      head_of<T>(problem.moment, batch, head), warp_row, length, head_size);
+  store_rows<T, G>(moment, moment_factor, buffer, head_of<T>(problem.moment, batch, head), warp_row,
+                   length, head_size);
 }
 
 }  // namespace
@@ -281,6 +293,7 @@ void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& 
     using G = Geometry<size(), 1>;
     const auto kernel = forward_kernel<decltype(type), size(), normalizer()>;
     constexpr int kMemory = memory_size<normalizer(), G>();
+    static_assert(kMemory <= kMostSharedMemory);
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
           "oasis::attention");
     const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.heads, problem.batch);

@@ -7,8 +7,9 @@
 //     entmax15         unit = scale/2       p = max(e, 0)²          w = max(e, 0)
 //     clipped_softmax  unit = scale·log2 e  p = clip(gain·2^e + offset, 0, 1)
 //                                           w = 2^e where the clip passes
-//   moment = c·Σ_j w_j v_j, c = 1/Σ w (clipped softmax: 1): its product with dO is the row term r in
-//   the gradient of the scores: w·(dp − r); clipped softmax: gain·2^e·(dp where the clip passes − r).
+//   moment = c·Σ_j w_j v_j, c = 1/Σ w (clipped softmax: 1): its product with dO is the row term r
+//   in the gradient of the scores: w·(dp − r); clipped softmax: gain·2^e·(dp where the clip passes
+//   − r).
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -19,13 +20,17 @@ enum class SparseNormalizer { kClippedSoftmax, kSparsemax, kEntmax15 };
 
 enum class HalfType { kBFloat16, kFloat16 };
 
-// [B,heads,T,d] with unit stride in d; every other stride and the address are multiples of 16 bytes.
+// [B,heads,T,d] with unit stride in d; every other stride and the address are multiples of 16
+// bytes.
 struct HeadTensor {
   void* data = nullptr;
   long long batch_stride = 0;  // in elements
   long long head_stride = 0;
-  long long row_stride = 0;
+  int row_stride = 0;
 };
+
+// What a block of threads may ask for, in bytes.
+constexpr int kMostSharedMemory = 136 << 10;
 
 struct SparseAttention {
   SparseNormalizer normalizer = SparseNormalizer::kSparsemax;

@@ -4,14 +4,21 @@
 // with (the largest product alone contributes 1), and above the root over any part of the row.
 // Each lane keeps those that it meets in lists of its own in shared memory. When one fills up,
 // steps of Newton's method over the lists lift the bound, and what fell below it is dropped. A list
-// that stays long (a row of nearly equal weights) is spilled into the three sums that the root
-// needs, as if every product in it stayed above the threshold. Where that turns out wrong the row
-// is not exact, and its threshold a guess to start further passes from.
+// that stays long (a row of nearly equal weights) is spilled: only Σ 1, Σ e and Σ e² are kept,
+// which is all that the root needs as long as every product in it stays above the threshold. Where
+// that turns out wrong the row is not exact, and its threshold a guess to start further passes
+// from.
 #pragma once
 
 #include "kernels/attention/sparse_attention.cuh"
 
 namespace oasis::cuda {
+
+__device__ inline float sqrt_fast(float x) {
+  float y;
+  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 
 // Σ w and Σ p over the products above a threshold.
 template <SparseNormalizer kNormalizer>
@@ -51,10 +58,10 @@ struct RootSums {
   // (normalizer/row.h).
   __device__ float step(float threshold) const {
     if constexpr (kSquares) {
-      const float norm = sqrtf(mass);
-      return threshold + (norm - 1) * norm / weight;
+      const float norm = sqrt_fast(mass);
+      return threshold + __fdividef((norm - 1) * norm, weight);
     } else {
-      return threshold + (mass - 1) / weight;
+      return threshold + __fdividef(mass - 1, weight);
     }
   }
 };
@@ -80,13 +87,12 @@ __device__ inline void store_shared(std::uint32_t address, float value) {
 template <SparseNormalizer kNormalizer, int kRows, int kThreads>
 class Candidates {
  public:
-  static constexpr int kCapacity = 32;
+  static constexpr int kCapacity = 40;
   static constexpr int kSpillFields = 5;
   static constexpr int kBytes = kRows * (kCapacity + kSpillFields) * kThreads * 4;
 
   float shift[kRows];      // the largest product
   float threshold[kRows];  // after solve()
-  float weight[kRows];     // Σ w, after solve()
 
   // `memory` is the block's; other lanes' lists are not touched.
   __device__ Candidates(std::uint32_t memory, float unit)
@@ -129,9 +135,72 @@ class Candidates {
           }
         }
       }
-      full = full || end_[r] > list(r) + (kCapacity - kMostAdded) * kSlotBytes;
+      full = full || holds_more_than(r, kCapacity - kMostAdded);
     }
     if (__any_sync(kFullWarp, full)) make_room();
+  }
+
+  // Whether the next two add() may fill a list of the lane.
+  __device__ bool nearly_full() const {
+    bool full = false;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      full = full || holds_more_than(r, kCapacity - 2 * kMostAdded);
+    }
+    return full;
+  }
+
+  // Drops what lies below the root over the products so far. For whole warps.
+  __device__ void make_room() {
+    share_largest();
+    const int blocks = used_blocks();
+    RootSums<kNormalizer> sums[kRows];
+    float root[kRows];
+    bool exact[kRows];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) root[r] = fmaxf((bound_[r] - shift[r]) * unit_, -1);
+#pragma unroll 1
+    for (int i = 0; i < kMostLifts; ++i) {
+      sum_up<Spilled::kFromBelow>(blocks, root, sums, exact);
+      bool moved = false;
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        const float next = fmaxf(root[r], sums[r].step(root[r]));
+        moved = moved || next - root[r] > kWorthALift;
+        root[r] = next;
+      }
+      if (!__any_sync(kFullWarp, moved)) break;
+    }
+    bool long_list[kRows];
+    bool any_long = false;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      bound_[r] =
+          fmaxf(bound_[r], shift[r] + (root[r] - 1e-6f) / unit_ - 2.4e-7f * fabsf(shift[r]));
+      end_[r] = list(r);
+      for (int block = 0; block < blocks; ++block) {
+        const std::uint32_t slots = list(r) + block * kLoop * kSlotBytes;
+        float products[kLoop];
+#pragma unroll
+        for (int i = 0; i < kLoop; ++i) products[i] = load_shared(slots + i * kSlotBytes);
+#pragma unroll
+        for (int i = 0; i < kLoop; ++i) store_shared(slots + i * kSlotBytes, -INFINITY);
+#pragma unroll
+        for (int i = 0; i < kLoop; ++i) {
+          if (products[i] > bound_[r]) {
+            store_shared(end_[r], products[i]);
+            end_[r] += kSlotBytes;
+          }
+        }
+      }
+      long_list[r] = holds_more_than(r, kLongList);
+      any_long = any_long || long_list[r];
+    }
+    if (!__any_sync(kFullWarp, any_long)) return;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (long_list[r]) spill_list(r);
+    }
   }
 
   // Afterwards `exact` says which thresholds are; true if all of the lane's rows.
@@ -146,11 +215,12 @@ class Candidates {
     const int blocks = used_blocks();
     RootSums<kNormalizer> sums[kRows];
     for (int i = 0; i < kMostNewtonSteps; ++i) {
-      sum_up(blocks, threshold, sums, exact);
+      sum_up<Spilled::kGuessed>(blocks, threshold, sums, exact);
       bool moved = false;
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        const float next = sums[r].step(threshold[r]);
+        // A guess stays below the largest product.
+        const float next = fminf(sums[r].step(threshold[r]), -1e-6f);
         if (!rises(threshold[r], next)) continue;
         threshold[r] = next;
         moved = true;
@@ -160,7 +230,6 @@ class Candidates {
     bool all = true;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      weight[r] = sums[r].weight;
       exact[r] = exact[r] || isnan(shift[r]);
       all = all && exact[r];
     }
@@ -168,10 +237,17 @@ class Candidates {
   }
 
  private:
-  static constexpr int kMostAdded = 8;                  // to a list, by add()
-  static constexpr int kLoop = 8;                       // slots that loops take at a time
+  static constexpr int kMostAdded = 8;         // to a list, by add()
+  static constexpr int kLongList = 20;         // is spilled, not searched again and again
+  static constexpr int kMostLifts = 8;         // of the bound, in one go
+  static constexpr float kWorthALift = 0.01f;  // in units of e
+  static constexpr int kLoop = 8;              // slots that loops take at a time
   static constexpr std::uint32_t kSlotBytes = kThreads * 4;  // from one slot of a lane to the next
   static constexpr std::uint32_t kListBytes = kCapacity * kSlotBytes;
+
+  // How spilled products count of which not all lie above a threshold: so that Newton's method ends
+  // below the root over all products, or close to it.
+  enum class Spilled { kFromBelow, kGuessed };
 
   enum SpillField { kCount, kFirst, kSecond, kShift, kSmallest };
 
@@ -184,14 +260,31 @@ class Candidates {
     __device__ Spill raised(float rise) const {
       return {count, first - count * rise, second - rise * (2 * first - count * rise)};
     }
+
+    // Of those with e > 0, were e spread evenly around its mean.
+    __device__ Spill above_zero() const {
+      const float mean = first / count;
+      const float spread = sqrt_fast(3 * fmaxf(second / count - mean * mean, 0));
+      if (mean >= spread) return *this;
+      const float largest = fmaxf(mean + spread, 0);
+      const float share = count * largest / (2 * spread);
+      return {share, share * largest / 2, share * largest * largest / 3};
+    }
   };
 
-  __device__ std::uint32_t list(int row) const { return lists_ + row * kListBytes; }
+  __device__ std::uint32_t list(int row) const {
+    return lists_ + row * kListBytes;
+  }
+  __device__ bool holds_more_than(int row, int products) const {
+    return end_[row] > list(row) + products * kSlotBytes;
+  }
 
   __device__ std::uint32_t spill(int row, SpillField field) const {
     return spills_ + (row * kSpillFields + field) * kSlotBytes;
   }
-  __device__ bool has_spilled(int row) const { return spilled_ >> row & 1; }
+  __device__ bool has_spilled(int row) const {
+    return spilled_ >> row & 1;
+  }
   __device__ Spill load_spill(int row) const {
     return {load_shared(spill(row, kCount)), load_shared(spill(row, kFirst)),
             load_shared(spill(row, kSecond))};
@@ -223,8 +316,8 @@ class Candidates {
     }
   }
 
-  // The rows' sums above `from`. Where a lane's spilled products do not all lie above it, `exact`
-  // is false for their row, and they count only under sparsemax, whose root stays a lower bound.
+  // The rows' sums above `from`. `exact` is false for rows with spilled products at or below it.
+  template <Spilled kSpilled>
   __device__ void sum_up(int blocks, const float (&from)[kRows],
                          RootSums<kNormalizer> (&sums)[kRows], bool (&exact)[kRows]) {
 #pragma unroll
@@ -243,67 +336,21 @@ class Candidates {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       below[r] = false;
-      if (has_spilled(r)) {
-        below[r] =
-            !(fmaf(load_shared(spill(r, kSmallest)) - shift[r], unit_, -from[r]) > 0);
-        if (!below[r] || !RootSums<kNormalizer>::kSquares) {
-          const auto spilled = load_spill(r).raised(
-              fmaf(shift[r] - load_shared(spill(r, kShift)), unit_, from[r]));
-          sums[r].add(spilled.count, spilled.first, spilled.second);
-        }
-      }
+      if (!has_spilled(r)) continue;
+      below[r] = !(fmaf(load_shared(spill(r, kSmallest)) - shift[r], unit_, -from[r]) > 0);
+      auto spilled =
+          load_spill(r).raised(fmaf(shift[r] - load_shared(spill(r, kShift)), unit_, from[r]));
+      // The root over any part of a row is a lower bound. Under sparsemax so is the line through
+      // products that lie below; under entmax their squares would lift it.
+      if (below[r] && kSpilled == Spilled::kGuessed) spilled = spilled.above_zero();
+      if (below[r] && kSpilled == Spilled::kFromBelow && RootSums<kNormalizer>::kSquares) continue;
+      sums[r].add(spilled.count, spilled.first, spilled.second);
     }
     const unsigned quad = 0xfu << (threadIdx.x % 32 & ~3);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       sums[r].add_up();
       exact[r] = (__ballot_sync(kFullWarp, below[r]) & quad) == 0;
-    }
-  }
-
-  __device__ void make_room() {
-    share_largest();
-    const int blocks = used_blocks();
-    RootSums<kNormalizer> sums[kRows];
-    float root[kRows];
-    bool exact[kRows];
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) root[r] = fmaxf((bound_[r] - shift[r]) * unit_, -1);
-#pragma unroll 1
-    for (int i = 0; i < 2; ++i) {
-      sum_up(blocks, root, sums, exact);
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) root[r] = fmaxf(root[r], sums[r].step(root[r]));
-    }
-    bool long_list[kRows];
-    bool any_long = false;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      bound_[r] =
-          fmaxf(bound_[r], shift[r] + (root[r] - 1e-6f) / unit_ - 2.4e-7f * fabsf(shift[r]));
-      end_[r] = list(r);
-      for (int block = 0; block < blocks; ++block) {
-        const std::uint32_t slots = list(r) + block * kLoop * kSlotBytes;
-        float products[kLoop];
-#pragma unroll
-        for (int i = 0; i < kLoop; ++i) products[i] = load_shared(slots + i * kSlotBytes);
-#pragma unroll
-        for (int i = 0; i < kLoop; ++i) store_shared(slots + i * kSlotBytes, -INFINITY);
-#pragma unroll
-        for (int i = 0; i < kLoop; ++i) {
-          if (products[i] > bound_[r]) {
-            store_shared(end_[r], products[i]);
-            end_[r] += kSlotBytes;
-          }
-        }
-      }
-      long_list[r] = end_[r] > list(r) + kCapacity / 2 * kSlotBytes;
-      any_long = any_long || long_list[r];
-    }
-    if (!__any_sync(kFullWarp, any_long)) return;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (long_list[r]) spill_list(r);
     }
   }
 
@@ -336,7 +383,7 @@ class Candidates {
   std::uint32_t lists_;
   std::uint32_t spills_;
   float unit_;
-  float span_;  // 1 in units of products, and a little
+  float span_;            // 1 in units of products, and a little
   float largest_[kRows];  // of the lane's own products
   float bound_[kRows];
   std::uint32_t end_[kRows];

@@ -13,7 +13,9 @@ __device__ inline void copy_async(std::uint32_t shared, const void* global, bool
 }
 
 // Closes a group of copies.
-__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ inline void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
 
 // Waits until at most `kPending` of this thread's groups are unfinished.
 template <int kPending>

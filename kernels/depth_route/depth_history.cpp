@@ -15,9 +15,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 struct DepthHistory::State {
-  at::Tensor values;              // [slots, M, D]
-  at::Tensor gradients;           // the same, made when the backward pass begins
-  std::vector<at::Tensor> slots;  // one tensor per slot, aliasing `values`
+  std::vector<at::Tensor> slots;  // one tensor per slot, aliasing one buffer [slots, M, D]
+  std::vector<std::vector<DepthReading>> readings;  // per slot, of the backward pass so far
 
   // Aliases with version counters of their own, so that writing one slot does not invalidate what
   // autograd saved of another.
@@ -29,22 +28,17 @@ struct DepthHistory::State {
     return result;
   }
 
-  at::Tensor gradient(int64_t slot) {
-    if (!gradients.defined()) gradients = at::zeros(values.sizes(), values.options());
-    return gradients.select(0, slot);
-  }
-
   std::vector<at::Tensor> gather(const std::vector<int64_t>& indices) const {
     std::vector<at::Tensor> result;
     for (const auto i : indices) result.push_back(slots[i]);
     return result;
   }
 
-  // The slot's accumulated gradient plus what arrives by the ordinary path.
-  at::Tensor total_gradient(int64_t slot, const at::Tensor& direct) {
-    auto total = gradient(slot);
-    if (direct.defined()) total.add_(direct);
-    return total;
+  // The gradient of a slot's value: what its readers left for it, and what arrives by the ordinary
+  // path. Undefined where there is neither. The notes are dropped.
+  at::Tensor take_gradient(int64_t slot, const at::Tensor& direct) {
+    const auto noted = std::exchange(readings[slot], {});
+    return noted.empty() ? direct : depth_gather_gradient(slots[slot], noted, direct);
   }
 };
 
@@ -95,9 +89,10 @@ class AppendFunction : public torch::autograd::Function<AppendFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto total = held_state(ctx)->total_gradient(ctx->saved_data["slot"].toInt(), grads[0]);
+    const auto total = held_state(ctx)->take_gradient(ctx->saved_data["slot"].toInt(), grads[0]);
     const auto as = [&](const char* key) {
-      return total.to(static_cast<at::ScalarType>(ctx->saved_data[key].toInt()));
+      const auto type = static_cast<at::ScalarType>(ctx->saved_data[key].toInt());
+      return total.defined() ? total.to(type) : total;
     };
     const bool has_b = ctx->saved_data["has_b"].toBool();
     return {at::Tensor(), as("type_a"), has_b ? as("type_b") : at::Tensor(), at::Tensor(),
@@ -136,11 +131,16 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
     const int64_t slot = ctx->saved_data["slot"].toInt();
     const auto options = saved_options(ctx);
     const auto forward = saved_forward(saved);
-    const auto grad_routed = slot >= 0 ? state->total_gradient(slot, grads[0]) : grads[0];
-    std::vector<at::Tensor> source_gradients;
-    for (const auto i : indices) source_gradients.push_back(state->gradient(i));
-    const auto g = depth_route_backward(state->gather(indices), saved_inputs(saved), options,
-                                        forward, grad_routed, grads[1], source_gradients);
+    auto grad_routed = slot >= 0 ? state->take_gradient(slot, grads[0]) : grads[0];
+    if (!grad_routed.defined() && !grads[1].defined()) return variable_list(9);
+    if (grad_routed.defined()) grad_routed = grad_routed.contiguous();
+    const auto inputs = saved_inputs(saved);
+    const auto g = depth_route_backward(state->gather(indices), inputs, options, forward,
+                                        grad_routed, grads[1], {});
+    for (size_t k = 0; k < indices.size(); ++k) {
+      state->readings[indices[k]].push_back({grad_routed, inputs.direction, forward.weights,
+                                             g.towards_u, g.towards_y, static_cast<int64_t>(k)});
+    }
     return {at::Tensor(), g.direction,  g.logit_bias, g.nulls,     g.beta,
             at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
@@ -151,8 +151,8 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
 DepthHistory::DepthHistory(int64_t slots, int64_t tokens, int64_t hidden_size,
                            const at::TensorOptions& options)
     : state_(std::make_shared<State>()), chain_(next_link()) {
-  state_->values = at::empty({slots, tokens, hidden_size}, options);
-  state_->slots = State::aliases(state_->values);
+  state_->slots = State::aliases(at::empty({slots, tokens, hidden_size}, options));
+  state_->readings.resize(static_cast<size_t>(slots));
 }
 
 at::Tensor DepthHistory::append(int64_t slot, const at::Tensor& value) {

@@ -1,11 +1,13 @@
-// The sources of a forward pass in one [slots, M, D] buffer, and their gradients in another.
+// The sources of a forward pass in one [slots, M, D] buffer.
 //
 // Values enter by `append` (the kernel that makes a value writes it straight into its slot) and are
-// read by `route`. In the backward pass every router adds to the gradient buffer; an appended
-// value's gradient leaves it when the last router that read the value is done. Autograd is kept to
-// that order by a scalar that is threaded through the calls ("chain"): each append makes a new
-// link, each router hangs on the link current at its time, and a node runs backward only after
-// everything that hangs on it.
+// read by `route`. In the backward pass a router only notes what each of its sources is to get (its
+// own gradient and three small factors per source and token); the value's gradient is gathered from
+// those notes when the last router that read the value is done, in one sum that is rounded once. A
+// buffer that every router adds to would take at least as many bytes, and round every time.
+// Autograd is kept to that order by a scalar that is threaded through the calls ("chain"): each
+// append makes a new link, each router hangs on the link current at its time, and a node runs
+// backward only after everything that hangs on it.
 //
 // A history serves one forward pass and at most one backward pass.
 #pragma once

@@ -43,6 +43,19 @@ TEST(GatedProductTest, MatchesTheReference) {
   }
 }
 
+TEST(GatedProductTest, BothHalvesInOneTensor) {
+  const auto gate_up = draw({2, 5, 14}, 2, 0).requires_grad_();
+  const auto gate = gate_up.narrow(-1, 0, 7).detach().requires_grad_();
+  const auto up = gate_up.narrow(-1, 7, 7).detach().requires_grad_();
+  const auto fused = gated_product(gate_up), apart = gated_product(gate, up);
+  EXPECT_TRUE(at::equal(fused, apart));
+  const auto weight = draw({2, 5, 7}, 1, 1);
+  const auto grads = torch::autograd::grad({apart}, {gate, up}, {weight});
+  EXPECT_TRUE(
+      at::equal(torch::autograd::grad({fused}, {gate_up}, {weight})[0], at::cat(grads, -1)));
+  EXPECT_NE(message_of([] { gated_product(draw({3, 5}, 1, 0)); }).find("2·I"), std::string::npos);
+}
+
 TEST(GatedProductTest, SaturatedGatesStayFinite) {
   const auto gate = at::tensor({-1e4F, -100.F, -88.F, 0.F, 88.F, 100.F, 1e4F}).requires_grad_();
   const auto up = at::ones_like(gate).requires_grad_();
