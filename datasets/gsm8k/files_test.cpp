@@ -5,6 +5,7 @@
 #include "datasets/gsm8k/generations_file.h"
 #include "datasets/gsm8k/problems.h"
 #include "datasets/random.h"
+#include "datasets/registry.h"
 #include "datasets/synthetic/word_problems.h"
 #include "datasets/test_support.h"
 
@@ -38,9 +39,31 @@ TEST_F(Files, ProblemsAndTheirGoldAnswers) {
   EXPECT_EQ(problems[0].gold, "2");
   EXPECT_EQ(problems[1].question, "Caf\u00e9?");
   EXPECT_EQ(problems[1].gold, "-1,234.5");
-  for (std::uint64_t i = 0; i < 100; ++i) {
-    EXPECT_NE(gold_of(word_problem(3, "test", i).answer), "");
+}
+
+TEST_F(Files, ProblemsOfADataSet) {
+  write_text(folder_ / "gsm8k/test.jsonl", kProblem + "\n" + kProblem);
+  const DataFolders folders = {.home = folder_.path(), .cache = folder_ / "cache"};
+  auto description = dataset_entry("gsm8k").description;
+  EXPECT_EQ(problems_of(description, "test", folders).size(), 2u);
+  EXPECT_TRUE(contains(message_of([&] { problems_of(description, "train", folders); }),
+                       "gsm8k/train.jsonl"));
+  description.splits["test"].max_bytes = 5;
+  EXPECT_TRUE(
+      contains(message_of([&] { problems_of(description, "test", folders); }), "max_bytes"));
+
+  description = dataset_entry("word_problems").description;
+  description.splits["test"].count = 50;
+  const auto generated = problems_of(description, "test", folders);
+  ASSERT_EQ(generated.size(), 50u);
+  EXPECT_EQ(generated[49].question, word_problem(description.seed, "test", 49).question);
+  for (const auto& problem : generated) {
+    EXPECT_TRUE(problem.answer.ends_with("\n#### " + problem.gold) && !problem.gold.empty());
   }
+  EXPECT_TRUE(contains(message_of([&] {
+                         problems_of(dataset_entry("bigram_backcopy").description, "test", folders);
+                       }),
+                       "'bigram_backcopy' holds no problems"));
 }
 
 TEST_F(Files, BadGoldAnswersAreNotTaken) {

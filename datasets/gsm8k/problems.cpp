@@ -1,9 +1,14 @@
 #include "datasets/gsm8k/problems.h"
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "datasets/gsm8k/regex.h"
 #include "datasets/json_lines.h"
+#include "datasets/sources.h"
+#include "datasets/synthetic/word_problems.h"
 #include "support/error.h"
 
 namespace oasis::gsm8k {
@@ -43,6 +48,32 @@ std::vector<Problem> read_problems(const std::filesystem::path& file) {
   }
   if (problems.empty()) {
     throw bad_input("{}: holds no problem; give a file of GSM8K problems", file.string());
+  }
+  return problems;
+}
+
+std::vector<Problem> problems_of(const DatasetDescription& description, const std::string& split,
+                                 const DataFolders& folders) {
+  const auto& wanted = description.split(split);
+  std::vector<Problem> problems;
+  if (description.kind == DatasetDescription::Kind::kWordProblems) {
+    for (std::uint64_t i = 0; i < wanted.count; ++i) {
+      auto [question, answer] = word_problem(description.seed, split, i);
+      auto gold = gold_of(answer);
+      problems.push_back({std::move(question), std::move(answer), std::move(gold)});
+    }
+    return problems;
+  }
+  if (description.kind != DatasetDescription::Kind::kFiles) {
+    throw bad_input("data set '{}' holds no problems in GSM8K's format", description.name);
+  }
+  if (wanted.max_bytes > 0) {
+    throw bad_input("data set '{}', split '{}': problems cannot be cut by max_bytes; leave it out",
+                    description.name, split);
+  }
+  for (const auto& file : wanted.files) {
+    auto more = read_problems(locate(description, file, folders));
+    std::ranges::move(more, std::back_inserter(problems));
   }
   return problems;
 }

@@ -6,6 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "datasets/description.h"
+#include "datasets/folders.h"
+
 namespace oasis::gsm8k {
 
 struct Problem {
@@ -22,5 +25,11 @@ std::string gold_of(std::string_view answer);
 // The problems of a file (.jsonl, .jsonl.zst; fields `question` and `answer`, others are ignored),
 // in its order. Throws Error (bad input) naming file, line and field; an empty file is an error.
 std::vector<Problem> read_problems(const std::filesystem::path& file);
+
+// The problems of a data set's split: its files', one after the other, or word_problems' generated
+// ones. Throws Error (bad input) for a data set of another kind, for a split cut by max_bytes, and
+// as read_problems and locate() do.
+std::vector<Problem> problems_of(const DatasetDescription& description, const std::string& split,
+                                 const DataFolders& folders);
 
 }  // namespace oasis::gsm8k

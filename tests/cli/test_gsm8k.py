@@ -4,6 +4,7 @@ import json
 import sqlite3
 
 import pytest
+from cli_program import REPOSITORY
 
 PROBLEMS = [{"question": "1+1?", "answer": "It is 2.\n#### 2"}, {"question": "Much?", "answer": "#### 1,234"},
             {"question": "Less?", "answer": "#### -3"}]
@@ -27,6 +28,23 @@ def test_score_prints_every_rule_with_its_interval(oasis, files):
         ["flexible", "50.00", "9.45", "to", "90.55", "1", "0", "2"],
         ["openai", "0.00", "0.00", "to", "65.76", "0", "1", "2"],
         ["numeric", "100.00", "34.24", "to", "100.00", "2", "0", "2"]]
+
+
+def test_the_manual_is_right(oasis, files):
+    page = (REPOSITORY / "docs/gsm8k.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
+    table = [row for row in rows if len(row) == 5 and set(row[1:]) <= {"right", "wrong"}]
+    texts = [row[0].strip("`") for row in table] + ["I do not know."]
+    assert len(texts) == 7
+    files("asked.jsonl", [{"question": "?", "answer": "#### 18"}] * len(texts))
+    files("said.jsonl", [{"index": i, "text": text} for i, text in enumerate(texts)])
+    command = ["gsm8k", "score", "said.jsonl", "--problems", "asked.jsonl"]
+    verdicts = json.loads(oasis.run(*command, "--json").stdout)["problems"]
+    for row, verdict in zip(table, verdicts):
+        assert row[1:] == ["right" if verdict[rule]["correct"] else "wrong"
+                           for rule in ("strict", "flexible", "openai", "numeric")], row[0]
+    printed = oasis.run(*command).stdout
+    assert "".join(f"    {line}".rstrip() + "\n" for line in printed.splitlines()) in page
 
 
 def test_bad_files_are_named(oasis, files):
