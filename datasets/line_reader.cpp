@@ -28,7 +28,8 @@ class ByteSource {
     std::error_code error;
     if (!std::filesystem::is_regular_file(path_, error)) {
       throw bad_input(
-          "{}: no such file; correct its path, or fetch the data set with: oasis data fetch NAME",
+          "{}: no such file; correct its path or, for a data set, give the data folder with "
+          "--data-home or OASIS_DATA_HOME, or fetch it with: oasis data fetch NAME",
           path_.string());
     }
     file_.reset(std::fopen(path_.c_str(), "rb"));
