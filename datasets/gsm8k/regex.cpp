@@ -5,6 +5,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 
 #include "support/error.h"
 
@@ -41,14 +42,16 @@ std::optional<Regex::Match> Regex::find(std::string_view subject, std::size_t fr
                                 from, 0, data.get(), nullptr);
   if (count == PCRE2_ERROR_NOMATCH) return std::nullopt;
   if (count < 0) throw failed("matching a regular expression: {}", message_of(count));
-  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data.get());
-  const auto part = [&](int group) {
-    return subject.substr(bounds[2 * group], bounds[2 * group + 1] - bounds[2 * group]);
+  // Begin and end of all that matched, then of each group.
+  const std::span bounds(pcre2_get_ovector_pointer(data.get()),
+                         2 * static_cast<std::size_t>(count));
+  const auto part = [&](std::size_t at) {
+    return subject.substr(bounds[at], bounds[at + 1] - bounds[at]);
   };
-  Match match{.text = part(0), .group = part(0), .end = bounds[1]};
-  for (int group = 1; group < count; ++group) {
-    if (bounds[2 * group] == PCRE2_UNSET) continue;
-    match.group = part(group);
+  Match match{.group = part(0), .end = bounds[1]};
+  for (std::size_t at = 2; at < bounds.size(); at += 2) {
+    if (bounds[at] == PCRE2_UNSET) continue;
+    match.group = part(at);
     break;
   }
   return match;

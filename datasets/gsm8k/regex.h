@@ -18,9 +18,8 @@ class Regex {
   Regex& operator=(const Regex&) = delete;
 
   struct Match {
-    std::string_view text;   // what matched
-    std::string_view group;  // its first group that took part, or all of it; both in the subject
-    std::size_t end = 0;     // in the subject
+    std::string_view group;  // the first group that took part, or all that matched; in the subject
+    std::size_t end = 0;     // of all that matched
   };
   // The first match at or after byte `from`. Matches must not be empty. Safe from several threads.
   std::optional<Match> find(std::string_view subject, std::size_t from = 0) const;
