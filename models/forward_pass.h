@@ -35,19 +35,29 @@ class ForwardPass {
   at::Tensor run_projected(const at::Tensor& embedding);
   at::Tensor run_pseudo_query(const at::Tensor& embedding);
 
-  // norm1, attention, o_proj; norm2, SwiGLU: as the model wants it, recomputed or not
-  AttentionOutput attention(int64_t layer, const at::Tensor& x);
-  at::Tensor mlp(int64_t layer, const at::Tensor& x);
-  AttentionOutput run_attention(int64_t layer, const at::Tensor& x);
+  // A layer's norm with its attention, or with its MLP, recomputed or not as the model wants it.
+  // First h += branch where there is one; `sum` is that sum's point.
+  AttentionOutput attention(int64_t layer, at::Tensor& h, const at::Tensor& branch = {},
+                            const std::string& sum = "");
+  at::Tensor mlp(int64_t layer, at::Tensor& h, const at::Tensor& branch = {},
+                 const std::string& sum = "");
+  AttentionOutput run_attention(int64_t layer, const at::Tensor& x);  // of the norm's output
   at::Tensor run_mlp(int64_t layer, const at::Tensor& x);
-  at::Tensor rotate(const at::Tensor& x);  // RoPE on x [B, H, T, d]
+  at::Tensor heads(const at::Tensor& projected) const;  // [.., H·d] as [B, H, T, d]
+  // RoPE on x [B, H, T, d], after the QK norm where there is a gain
+  at::Tensor rotate(const at::Tensor& x, const at::Tensor& gain);
   // [B, H, T, d] and null posterior [B, H, T]
   std::pair<at::Tensor, at::Tensor> attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                            const at::Tensor& v);
 
   at::Tensor linear(const at::Tensor& x, const Linear& weights, const std::string& name);
-  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const std::string& name,
-                  bool is_site);
+  // Several linear layers of one input.
+  std::vector<at::Tensor> linears(const at::Tensor& x,
+                                  const std::vector<std::pair<const Linear*, std::string>>& layers);
+  // The norm of h, a point and a site, after h += branch.
+  at::Tensor add_and_norm(at::Tensor& h, const at::Tensor& branch, const std::string& sum,
+                          const at::Tensor& weight, const std::string& name);
+  bool recomputes() const { return model_.recompute() && observer_ == nullptr; }
   at::Tensor point(const std::string& name, const at::Tensor& value);
   void site(const std::string& name, const at::Tensor& value);
 

@@ -163,10 +163,11 @@ at::Tensor ForwardPass::run_projected(const at::Tensor& embedding) {
     append_sum(c_slot(i), h, attn.value, {i}, attn.psi);
     auto sources = states;
     sources.push_back(c_slot(i));
-    const auto after_attention =
+    auto after_attention =
         point(name + ".attn_res_sa",
               route(layer.router_sa, name + ".attn_res_sa", fmt::format("{}.sa", i), -1, sources));
-    append_sum(e_slot(i), after_attention, mlp(i, after_attention), {i}, attn.psi);
+    const auto mlp_output = mlp(i, after_attention);
+    append_sum(e_slot(i), after_attention, mlp_output, {i}, attn.psi);
     sources.push_back(e_slot(i));
     const int64_t next = state_slot(i + 1);
     const auto state =
@@ -224,14 +225,13 @@ at::Tensor ForwardPass::run_pseudo_query(const at::Tensor& embedding) {
   for (int64_t i = 0; i < L; ++i) {
     const auto name = fmt::format("model.layers.{}", i);
     const auto& layer = model_.layers()[static_cast<size_t>(i)];
-    const auto before_attention = point(
+    auto before_attention = point(
         name + ".attn_res_sa",
         route(layer.router_sa, name + ".attn_res_sa", fmt::format("{}.sa", i), -1, sources()));
     const auto attn = attention(i, before_attention);
     add_output(attn.value, i, attn.psi);
-    const auto before_mlp = point(
-        name + ".attn_res_mlp",
-        route(layer.router_mlp, name + ".attn_res_mlp", fmt::format("{}.mlp", i), -1, sources()));
+    auto before_mlp = point(name + ".attn_res_mlp", route(layer.router_mlp, name + ".attn_res_mlp",
+                                                          fmt::format("{}.mlp", i), -1, sources()));
     site(name, before_mlp);
     add_output(mlp(i, before_mlp), i, attn.psi);
   }

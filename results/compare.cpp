@@ -10,8 +10,11 @@ namespace {
 Verdict verdict_of(const BenchmarkRow& before, const BenchmarkRow& after) {
   if (!after.error.empty()) return before.error.empty() ? Verdict::kFailsNow : Verdict::kFailsStill;
   if (!before.error.empty()) return Verdict::kRunsNow;
-  if (after.p10_seconds > before.p90_seconds) return Verdict::kSlower;
-  if (after.p90_seconds < before.p10_seconds) return Verdict::kFaster;
+  const double ratio = after.median_seconds / before.median_seconds;
+  if (after.p10_seconds > before.p90_seconds && ratio > kSmallestChange) return Verdict::kSlower;
+  if (after.p90_seconds < before.p10_seconds && ratio < 1 / kSmallestChange) {
+    return Verdict::kFaster;
+  }
   return Verdict::kNotDistinguishable;
 }
 

@@ -9,12 +9,15 @@
 
 namespace oasis {
 
+// Ratio of medians up to which two times count as the same, however steady the machine was.
+inline constexpr double kSmallestChange = 1.02;
+
 enum class Verdict {
-  kFaster,              // the intervals from p10 to p90 lie apart
-  kSlower,              // they do, the other way round
-  kNotDistinguishable,  // they overlap
-  kFailsNow,            // had a time, has an error
-  kRunsNow,             // the other way round
+  kFaster,  // the intervals from p10 to p90 lie apart, and the medians by more than that
+  kSlower,  // they do, the other way round
+  kNotDistinguishable,
+  kFailsNow,  // had a time, has an error
+  kRunsNow,   // the other way round
   kFailsStill,
 };
 std::string_view to_string(Verdict verdict);  // "not distinguishable", …

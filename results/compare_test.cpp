@@ -35,6 +35,9 @@ TEST(CompareTest, ApartIsFasterOrSlowerAndOverlapIsNeither) {
             Verdict::kNotDistinguishable);
   EXPECT_EQ(verdict(row("a", 1.0, 1.1, 1.2), row("a", 1.2, 1.3, 1.4)),  // they touch
             Verdict::kNotDistinguishable);
+  EXPECT_EQ(verdict(row("a", 1.0, 1.0, 1.0), row("a", 1.01, 1.01, 1.01)),  // apart, but by little
+            Verdict::kNotDistinguishable);
+  EXPECT_EQ(verdict(row("a", 1.0, 1.0, 1.0), row("a", 1.03, 1.03, 1.03)), Verdict::kSlower);
 }
 
 TEST(CompareTest, RatioIsOfTheMedians) {

@@ -15,6 +15,9 @@
 namespace oasis::attention_paths {
 namespace {
 
+// Order of Forward::saved.
+enum Saved { kMoment, kStatistics, kFlags };
+
 constexpr std::int64_t kCopyBytes = 16;
 
 // The kernels copy 16 bytes of a row at a time.
@@ -45,8 +48,7 @@ cuda::SparseNormalizer kernel_normalizer(Normalizer kind) {
 }
 
 // q, k, v have aligned rows.
-cuda::SparseAttention describe(const Problem& problem, const at::Tensor& moment,
-                               const at::Tensor& statistics) {
+cuda::SparseAttention describe(const Problem& problem, const std::vector<at::Tensor>& saved) {
   const auto& q = problem.q;
   cuda::SparseAttention kernel;
   kernel.normalizer = kernel_normalizer(problem.spec.kind);
@@ -62,8 +64,9 @@ cuda::SparseAttention describe(const Problem& problem, const at::Tensor& moment,
   kernel.q = heads_of(q);
   kernel.k = heads_of(problem.k);
   kernel.v = heads_of(problem.v);
-  kernel.moment = heads_of(moment);
-  kernel.statistics = reinterpret_cast<float2*>(statistics.mutable_data_ptr<float>());
+  kernel.moment = heads_of(saved[kMoment]);
+  kernel.statistics = reinterpret_cast<float2*>(saved[kStatistics].mutable_data_ptr<float>());
+  kernel.flags = saved[kFlags].mutable_data_ptr<std::uint8_t>();
   return kernel;
 }
 
@@ -92,7 +95,8 @@ bool serves(const Problem& problem) {
          problem.scale > 1e-6 && problem.scale < 1e6 &&
          // Limits of a launch.
          problem.q.size(0) <= 65535 && problem.q.size(1) <= 65535 &&
-         problem.q.size(1) * problem.q.size(2) <= std::numeric_limits<int>::max() &&
+         problem.q.size(1) / problem.k.size(1) * problem.q.size(2) <=
+             std::int64_t{cuda::kMostFlags} * cuda::kTileRows &&
          has_enough_shared_memory(problem.q.device());
 }
 
@@ -101,12 +105,15 @@ Forward forward(const Problem& input) {
   const auto problem = with_aligned_rows(input);
   const auto& q = problem.q;
   const auto context = empty_heads(q, q.size(1));
-  const auto moment = empty_heads(q, q.size(1));
   const auto rows = q.options().dtype(at::kFloat);
-  const auto statistics = at::empty({q.size(0), q.size(1), q.size(2), 2}, rows);
-  cuda::sparse_attention_forward(describe(problem, moment, statistics), heads_of(context),
+  const auto length = static_cast<int>(q.size(2));
+  const std::vector<at::Tensor> saved = {
+      empty_heads(q, q.size(1)), at::empty({q.size(0), q.size(1), length, 2}, rows),
+      at::empty({q.size(0), q.size(1), cuda::blocks_of(length), cuda::tiles_of(length)},
+                q.options().dtype(at::kByte))};
+  cuda::sparse_attention_forward(describe(problem, saved), heads_of(context),
                                  c10::cuda::getCurrentCUDAStream());
-  return {context, at::zeros(q.sizes().slice(0, 3), rows), {moment, statistics}};
+  return {context, at::zeros(q.sizes().slice(0, 3), rows), saved};
 }
 
 Gradients backward(const Problem& input, const std::vector<at::Tensor>& saved,
@@ -122,7 +129,7 @@ Gradients backward(const Problem& input, const std::vector<at::Tensor>& saved,
   Gradients grads{empty_heads(q, q.size(1)), empty_heads(q, problem.k.size(1)),
                   empty_heads(q, problem.k.size(1))};
   cuda::sparse_attention_backward(
-      describe(problem, saved[0], saved[1]),
+      describe(problem, saved),
       {heads_of(grad_out), heads_of(grads.q), heads_of(grads.k), heads_of(grads.v),
        reinterpret_cast<float4*>(rows.mutable_data_ptr<float>())},
       c10::cuda::getCurrentCUDAStream());

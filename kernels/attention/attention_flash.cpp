@@ -60,9 +60,6 @@ bool cudnn_serves(const at::Tensor& q) {
          !at::globalContext().deterministicAlgorithms();
 }
 
-// Up to here flash attention's backward kernel is the faster one (H100, d 64).
-constexpr int64_t kLongestFlashBackward = 512;
-
 // Output [B,H,T,d] and log-sum-exp [B,H,T] of softmax attention.
 std::pair<at::Tensor, at::Tensor> library_forward(const Problem& problem) {
   const auto q = with_unit_stride(problem.q);
@@ -97,7 +94,7 @@ Gradients library_backward(const Problem& problem, const at::Tensor& v, const at
   }
   // Dropout's, which nobody reads.
   const auto seed = at::empty({2}, q.options().dtype(at::kUInt64));
-  if (cudnn_serves(q) && T > kLongestFlashBackward) {
+  if (cudnn_serves(q)) {
     std::tie(grads.q, grads.k, grads.v) = at::_scaled_dot_product_cudnn_attention_backward(
         grad_out, q, k, v, out, lse.unsqueeze(-1), seed, seed, /*attn_bias=*/{}, {}, {}, T, T,
         /*dropout_p=*/0.0, /*is_causal=*/true, problem.scale);

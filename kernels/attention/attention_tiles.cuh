@@ -1,7 +1,7 @@
 // Tiles in shared memory, products of tiles, and the stream of tiles past a block of rows.
 //
-// A block of threads owns 128 rows (queries, or keys for dK and dV), every warp 16 or 32 of them,
-// and streams tiles of 64 rows of the other side through shared memory.
+// A block of threads owns kBlockRows rows (queries, or keys for dK and dV), every warp 16 or 32 of
+// them, and streams tiles of kTileRows rows of the other side through shared memory.
 #pragma once
 
 #include "kernels/attention/sparse_attention_kernel.h"
@@ -10,8 +10,6 @@
 
 namespace oasis::cuda {
 
-constexpr int kBlockRows = 128;
-constexpr int kTileRows = 64;
 constexpr unsigned kFullWarp = 0xffffffffu;
 
 // The head size is 64 or 128; smaller heads are padded with zeros in shared memory. A warp has one
@@ -84,27 +82,73 @@ struct Barrier {
   __device__ void operator()() const { __syncthreads(); }
 };
 
-// Streams `tiles` tiles through `kStages` buffers: load(tile, stage) starts the copies of a tile,
+// Which tiles a block visits, in order: the first is next(-1), the last one's next is `tiles` or
+// more. skips(tile) says whether the warp has nothing to do there.
+struct EveryTile {
+  __device__ int next(int tile) const { return tile + 1; }
+  __device__ bool skips(int) const { return false; }
+};
+
+// Those with flags: a byte per tile in shared memory, of which the warp minds the bits in `mask`.
+struct FlaggedTiles {
+  std::uint32_t flags;
+  int tiles;
+  unsigned mask;
+
+  __device__ int next(int tile) const {
+    do ++tile;
+    while (tile < tiles && of(tile) == 0);
+    return tile;
+  }
+  __device__ unsigned of(int tile) const {
+    unsigned flag;
+    asm volatile("ld.shared.u8 %0, [%1];" : "=r"(flag) : "r"(flags + tile) : "memory");
+    return flag;
+  }
+
+  // The warp's bits.
+  __device__ void set(int tile) const {
+    asm volatile("red.shared.or.b32 [%0], %1;" ::"r"(flags + tile / 4 * 4),
+                 "r"(mask << tile % 4 * 8)
+                 : "memory");
+  }
+  __device__ void clear(int tile) const {
+    asm volatile("red.shared.and.b32 [%0], %1;" ::"r"(flags + tile / 4 * 4),
+                 "r"(~(mask << tile % 4 * 8))
+                 : "memory");
+  }
+
+  __device__ bool skips(int tile) const { return (of(tile) & mask) == 0; }
+};
+
+// Streams tiles through `kStages` buffers: load(tile, stage) starts the copies of a tile,
 // use(tile, stage) computes with it. All threads take part and meet in synchronize() before each
 // tile; on return the buffers are free.
-template <int kStages, class Load, class Use, class Synchronize = Barrier>
-__device__ void stream_tiles(int tiles, const Load& load, const Use& use,
+template <int kStages, class Visit, class Load, class Use, class Synchronize = Barrier>
+__device__ void stream_tiles(int tiles, const Visit& visit, const Load& load, const Use& use,
                              const Synchronize& synchronize = {}) {
+  int loading = visit.next(-1);
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) {
-    if (i < tiles) load(i, i);
+    if (loading < tiles) {
+      load(loading, i);
+      loading = visit.next(loading);
+    }
     commit_copies();
   }
   int stage = 0;
-  int next_stage = kStages - 1;
-  for (int i = 0; i < tiles; ++i) {
+  int loading_stage = kStages - 1;
+  for (int tile = visit.next(-1); tile < tiles; tile = visit.next(tile)) {
     wait_for_copies<kStages - 2>();
     synchronize();
-    if (i + kStages - 1 < tiles) load(i + kStages - 1, next_stage);
+    if (loading < tiles) {
+      load(loading, loading_stage);
+      loading = visit.next(loading);
+    }
     commit_copies();
-    use(i, stage);
+    if (!visit.skips(tile)) use(tile, stage);
     stage = stage + 1 == kStages ? 0 : stage + 1;
-    next_stage = next_stage + 1 == kStages ? 0 : next_stage + 1;
+    loading_stage = loading_stage + 1 == kStages ? 0 : loading_stage + 1;
   }
   wait_for_copies<0>();
   __syncthreads();

@@ -25,7 +25,8 @@ __device__ inline float exp2_fast(float x) {
 // The weights of a product a = q·k in a row with statistics {m, θ}: e = (a − m)·unit − θ. Products
 // are −inf where a query may not see a key.
 struct Weights {
-  float unit;      // what e is measured in, per product
+  float unit;      // of e per product
+  float per_unit;  // and its inverse
   float gain;      // clipped softmax
   float offset;    // clipped softmax
   float smallest;  // below this e there is neither a weight nor a gradient into it
@@ -45,7 +46,8 @@ __host__ __device__ constexpr bool is_clipped() {
 template <SparseNormalizer kNormalizer>
 __device__ float smallest_product(const Weights& weights, float shift, float threshold) {
   const float margin = is_clipped<kNormalizer>() ? 1e-4f : 1e-6f;
-  return shift + (threshold + weights.smallest - margin) / weights.unit - 2.4e-7f * fabsf(shift);
+  return shift + (threshold + weights.smallest - margin) * weights.per_unit -
+         2.4e-7f * fabsf(shift);
 }
 
 __device__ inline float distance(const Weights& weights, float product, float shift,
@@ -79,6 +81,22 @@ __device__ float product_gradient(float e, float w, float dp, float r) {
   }
 }
 
+// Hides products, whose first row and column have these indices, where hidden(row, column).
+template <int kColumns, class Hidden>
+__device__ void hide_products(float (&products)[kColumns][4], int row, int column,
+                              const Hidden& hidden) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int n = 0; n < kColumns; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (hidden(row + 8 * (i / 2) + lane / 4, column + 8 * n + 2 * (lane % 4) + i % 2)) {
+        products[n][i] = -INFINITY;
+      }
+    }
+  }
+}
+
 // A 16×16 piece of products against upper bounds that differ by column or by row: bound(n, i).
 template <class Bound>
 __device__ bool any_above(const float (&products)[2][4], const Bound& bound) {
@@ -92,16 +110,23 @@ __device__ bool any_above(const float (&products)[2][4], const Bound& bound) {
 }
 
 inline Weights make_weights(const SparseAttention& problem) {
-  switch (problem.normalizer) {
-    case SparseNormalizer::kSparsemax:
-      return {problem.scale, 1, 0, 0};
-    case SparseNormalizer::kEntmax15:
-      return {problem.scale / 2, 1, 0, 0};
-    case SparseNormalizer::kClippedSoftmax:
-      break;
+  if (problem.normalizer == SparseNormalizer::kClippedSoftmax) {
+    const float unit = problem.scale * 1.44269504f;
+    const float smallest =
+        problem.offset < 0 ? std::log2(-problem.offset / problem.gain) : -INFINITY;
+    return {unit, 1 / unit, problem.gain, problem.offset, smallest};
   }
-  const float smallest = problem.offset < 0 ? std::log2(-problem.offset / problem.gain) : -INFINITY;
-  return {problem.scale * 1.44269504f, problem.gain, problem.offset, smallest};
+  const bool halved = problem.normalizer == SparseNormalizer::kEntmax15;
+  const float unit = halved ? problem.scale / 2 : problem.scale;
+  return {unit, 1 / unit, 1, 0, 0};
+}
+
+// Where the flags of a block of queries begin.
+__device__ inline std::uint8_t* block_flags(const SparseAttention& problem, int batch, int head,
+                                            int block) {
+  const auto head_index = static_cast<long long>(batch) * problem.heads + head;
+  return problem.flags +
+         (head_index * blocks_of(problem.length) + block) * tiles_of(problem.length);
 }
 
 // Chooses the instantiation: call(T{}, std::integral_constant<int, 64 or 128>, and of the

@@ -43,11 +43,27 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   const int warp_block_row = threadIdx.x / 32 * G::kWarpRows;
   const int warp_row = block_row + warp_block_row;
   const int first_tile = block_row / kTileRows;
-  const int tiles = (length + kTileRows - 1) / kTileRows - first_tile;  // of a query head
+  const int tiles = tiles_of(length) - first_tile;  // of a query head
+  const int steps = group * tiles;
   const LaneOffsets<kHeadSize> lanes(lane);
   const std::uint32_t key_block = shared_address(memory);
   const std::uint32_t value_block = key_block + G::kBlockBytes;
   constexpr int kStageStart = 2 * G::kBlockBytes;
+
+  // A byte for each tile of queries: which fourths of it have weights in the block's first tile of
+  // keys, and in its second.
+  constexpr int kFlags = memory_size<G>();
+  if constexpr (!is_clipped<kNormalizer>()) {
+    for (int step = threadIdx.x; step < steps; step += G::kThreads) {
+      const int tile = first_tile + step % tiles;
+      const std::uint8_t* source = block_flags(problem, batch, kv_head * group + step / tiles,
+                                               tile * kTileRows / kBlockRows);
+      const int shift = tile * kTileRows % kBlockRows / 16;
+      unsigned both = source[first_tile] >> shift & 0xf;
+      if (first_tile + 1 < tiles_of(length)) both |= (source[first_tile + 1] >> shift & 0xf) << 4;
+      memory[kFlags + step] = both;
+    }
+  }
 
   load_rows<G, kBlockRows>(key_block, head_of<const T>(problem.k, batch, kv_head), block_row,
                            length, head_size);
@@ -63,8 +79,15 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   typename G::Sums grad_v;
   clear(grad_k);
   clear(grad_v);
+  const auto visited = [&] {
+    if constexpr (is_clipped<kNormalizer>()) {
+      return EveryTile{};
+    } else {
+      return FlaggedTiles{key_block + kFlags, steps, 0xfu << warp_block_row / kTileRows * 4};
+    }
+  }();
   stream_tiles<kStages>(
-      group * tiles,
+      steps, visited,
       [&](int step, int stage) {
         const int head = kv_head * group + step / tiles;
         const int query = (first_tile + step % tiles) * kTileRows;
@@ -98,16 +121,8 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
           if (query < warp_row + G::kWarpRows - 1) {
 #pragma unroll
             for (int piece = 0; piece < kPieces; ++piece) {
-#pragma unroll
-              for (int n = 0; n < 2; ++n) {
-#pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                  const int key = warp_row + 16 * piece + 8 * (i / 2) + lane / 4;
-                  if (key > query + 8 * n + 2 * (lane % 4) + i % 2) {
-                    products[piece][n][i] = -INFINITY;
-                  }
-                }
-              }
+              hide_products(products[piece], warp_row + 16 * piece, query,
+                            [](int key, int q) { return key > q; });
             }
           }
           float4 column[2][2];
@@ -191,13 +206,13 @@ void sparse_attention_backward_keys(const BackwardArguments& arguments, cudaStre
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
     using G = RowGeometry<size()>;
     const auto kernel = keys_kernel<decltype(type), size(), normalizer()>;
-    constexpr int kMemory = memory_size<G>();
-    static_assert(kMemory <= kMostSharedMemory);
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
+    static_assert(memory_size<G>() + kMostFlags <= kMostSharedMemory);
+    const int memory =
+        memory_size<G>() + problem.heads / problem.kv_heads * tiles_of(problem.length);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
           "oasis::attention backward");
-    const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.kv_heads,
-                    problem.batch);
-    kernel<<<grid, G::kThreads, kMemory, stream>>>(arguments);
+    const dim3 grid(blocks_of(problem.length), problem.kv_heads, problem.batch);
+    kernel<<<grid, G::kThreads, memory, stream>>>(arguments);
     check_launch("oasis::attention backward");
   });
 }

@@ -7,9 +7,6 @@ namespace {
 
 constexpr int kStages = 3;
 
-template <int kHeadSize>
-using RowGeometry = Geometry<kHeadSize, 1>;
-
 template <class G>
 constexpr int memory_size() {
   return kBlockRows * static_cast<int>(sizeof(float4)) +
@@ -61,11 +58,10 @@ __device__ void make_rows(float4* rows, const std::uint8_t* grad_block,
 }
 
 template <class T, int kHeadSize, SparseNormalizer kNormalizer>
-__global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
-                                  RowGeometry<kHeadSize>::kBlocksPerProcessor)
+__global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
+                                  Geometry<kHeadSize, 1>::kBlocksPerProcessor)
     queries_kernel(const __grid_constant__ BackwardArguments arguments) {
-  using G = RowGeometry<kHeadSize>;
-  constexpr int kPieces = G::kPieces;
+  using G = Geometry<kHeadSize, 1>;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   const auto& problem = arguments.problem;
   const auto& weights = arguments.weights;
@@ -78,13 +74,19 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   const int block_row = (gridDim.x - 1 - blockIdx.x) * kBlockRows;  // the longest rows first
   const int warp_block_row = threadIdx.x / 32 * G::kWarpRows;
   const int warp_row = block_row + warp_block_row;
-  const int tiles = (min(block_row + kBlockRows, length) + kTileRows - 1) / kTileRows;
+  const int tiles = tiles_of(min(block_row + kBlockRows, length));
   const auto k = head_of<const T>(problem.k, batch, kv_head);
   const auto v = head_of<const T>(problem.v, batch, kv_head);
   const LaneOffsets<kHeadSize> lanes(lane);
   auto* rows = reinterpret_cast<float4*>(memory);
   std::uint8_t* tile_memory = memory + kBlockRows * sizeof(float4);
   const std::uint32_t base = shared_address(tile_memory);
+
+  constexpr int kFlags = memory_size<G>();
+  if constexpr (!is_clipped<kNormalizer>()) {
+    const std::uint8_t* source = block_flags(problem, batch, head, block_row / kBlockRows);
+    for (int i = threadIdx.x; i < tiles; i += G::kThreads) memory[kFlags + i] = source[i];
+  }
 
   load_rows<G, kBlockRows>(base, head_of<const T>(problem.q, batch, head), block_row, length,
                            head_size);
@@ -101,79 +103,60 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   load_fragments<G>(q, base, warp_block_row, lanes);
   load_fragments<G>(grad, base + G::kBlockBytes, warp_block_row, lanes);
   __syncthreads();
-  float4 row[2 * kPieces];
-#pragma unroll
-  for (int r = 0; r < 2 * kPieces; ++r) {
-    row[r] = rows[warp_block_row + 16 * (r / 2) + 8 * (r % 2) + lane / 4];
-  }
+  const float4 row[2] = {rows[warp_block_row + lane / 4], rows[warp_block_row + lane / 4 + 8]};
 
   typename G::Sums grad_q;
   clear(grad_q);
   constexpr int kPairBytes = 2 * G::kTileBytes;
+  const auto visited = [&] {
+    if constexpr (is_clipped<kNormalizer>()) {
+      return EveryTile{};
+    } else {
+      return FlaggedTiles{shared_address(memory) + kFlags, tiles, 1u << threadIdx.x / 32};
+    }
+  }();
   stream_tiles<kStages>(
-      tiles,
+      tiles, visited,
       [&](int tile, int stage) {
         const std::uint32_t pair = base + stage * kPairBytes;
         load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
         load_rows<G, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length, head_size);
       },
       [&](int tile, int stage) {
-        const std::uint32_t pair = base + stage * kPairBytes;
+        const std::uint32_t keys = base + stage * kPairBytes;
+        const std::uint32_t values = keys + G::kTileBytes;
 #pragma unroll
         for (int part = 0; part < kTileRows; part += 16) {
           const int key = tile * kTileRows + part;
           if (key > warp_row + G::kWarpRows - 1) break;
           typename G::template Products<2> products;
-          multiply_rows<T, G, 1>(products, q, pair, part, lanes);
+          multiply_rows<T, G, 1>(products, q, keys, part, lanes);
           if (key + 15 > warp_row) {
-#pragma unroll
-            for (int piece = 0; piece < kPieces; ++piece) {
-#pragma unroll
-              for (int n = 0; n < 2; ++n) {
-#pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                  const int query = warp_row + 16 * piece + 8 * (i / 2) + lane / 4;
-                  if (key + 8 * n + 2 * (lane % 4) + i % 2 > query) {
-                    products[piece][n][i] = -INFINITY;
-                  }
-                }
-              }
-            }
+            hide_products(products[0], warp_row, key, [](int query, int k) { return k > query; });
           }
-          bool active[kPieces];
-          bool any = false;
-#pragma unroll
-          for (int piece = 0; piece < kPieces; ++piece) {
-            active[piece] =
-                any_above(products[piece], [&](int, int i) { return row[2 * piece + i / 2].z; });
-            any = any || active[piece];
-          }
-          if (!is_clipped<kNormalizer>() && !any) continue;
+          const bool active = any_above(products[0], [&](int, int i) { return row[i / 2].z; });
           typename G::template Products<2> grad_p;
-          if (any) {
-            multiply_rows<T, G, 1>(grad_p, grad, pair + G::kTileBytes, part, lanes);
-          } else {
+          if (active) {
+            multiply_rows<T, G, 1>(grad_p, grad, values, part, lanes);
+          } else if (is_clipped<kNormalizer>()) {
             clear(grad_p);
+          } else {
+            continue;
           }
-          typename G::Packed grad_s;
+          float grad_s[2][4];
 #pragma unroll
-          for (int piece = 0; piece < kPieces; ++piece) {
-            active[piece] = active[piece] || is_clipped<kNormalizer>();
-            if (!active[piece]) continue;
-            float values[2][4];
+          for (int n = 0; n < 2; ++n) {
 #pragma unroll
-            for (int n = 0; n < 2; ++n) {
-#pragma unroll
-              for (int i = 0; i < 4; ++i) {
-                const float4& r = row[2 * piece + i / 2];
-                const float e = distance(weights, products[piece][n][i], r.x, r.y);
-                values[n][i] = product_gradient<kNormalizer>(
-                    e, weight_at<kNormalizer>(weights, e).w, grad_p[piece][n][i], r.w);
-              }
+            for (int i = 0; i < 4; ++i) {
+              const float4& r = row[i / 2];
+              const float e = distance(weights, products[0][n][i], r.x, r.y);
+              grad_s[n][i] = product_gradient<kNormalizer>(e, weight_at<kNormalizer>(weights, e).w,
+                                                           grad_p[0][n][i], r.w);
             }
-            pack_piece<T>(grad_s[piece], values[0], values[1]);
           }
-          accumulate<T, G>(grad_q, grad_s, active, pair, part, lanes);
+          typename G::Packed grad_packed;
+          pack_piece<T>(grad_packed[0], grad_s[0], grad_s[1]);
+          accumulate<T, G>(grad_q, grad_packed, {true}, keys, part, lanes);
         }
       });
 
@@ -188,14 +171,14 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
 void sparse_attention_backward_queries(const BackwardArguments& arguments, cudaStream_t stream) {
   const auto& problem = arguments.problem;
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
-    using G = RowGeometry<size()>;
+    using G = Geometry<size(), 1>;
     const auto kernel = queries_kernel<decltype(type), size(), normalizer()>;
-    constexpr int kMemory = memory_size<G>();
-    static_assert(kMemory <= kMostSharedMemory);
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
+    static_assert(memory_size<G>() + kMostFlags <= kMostSharedMemory);
+    const int memory = memory_size<G>() + tiles_of(problem.length);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
           "oasis::attention backward");
-    const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.heads, problem.batch);
-    kernel<<<grid, G::kThreads, kMemory, stream>>>(arguments);
+    const dim3 grid(blocks_of(problem.length), problem.heads, problem.batch);
+    kernel<<<grid, G::kThreads, memory, stream>>>(arguments);
     check_launch("oasis::attention backward");
   });
 }

@@ -8,8 +8,10 @@ namespace oasis::cuda {
 namespace {
 
 constexpr int kStages = 3;
-constexpr float kLastStep = 1e-3f;  // of Newton's method, relative
-constexpr int kProductStages = 2;   // of the passes over keys alone
+// Of the sum of a row's weights before the last step of Newton's method, which leaves an error like
+// the square of that: 2e-3 would be lost in the rounding of the weights by itself.
+constexpr float kLastError = 2e-3f;
+constexpr int kProductStages = 2;  // of the passes over keys alone
 
 struct Arguments {
   SparseAttention problem;
@@ -41,15 +43,19 @@ struct LogSum {
     }
   }
 
-  __device__ void add(const float (&products)[kRows / 2][4][4], float unit) {
+  // Returns whether any may have a weight, by the sums so far.
+  __device__ bool add(const float (&products)[kRows / 2][4][4], const Weights& weights) {
+    const float unit = weights.unit;
+    bool above = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      float largest = shift[r];
+      float largest_here = products[r / 2][0][r % 2 * 2];
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
-        largest = max_or_nan(largest, products[r / 2][n][r % 2 * 2]);
-        largest = max_or_nan(largest, products[r / 2][n][r % 2 * 2 + 1]);
+        largest_here = max_or_nan(largest_here, products[r / 2][n][r % 2 * 2]);
+        largest_here = max_or_nan(largest_here, products[r / 2][n][r % 2 * 2 + 1]);
       }
+      const float largest = max_or_nan(shift[r], largest_here);
       const float base = largest == -INFINITY ? 0.0f : largest;
       float total = sum[r] * exp2_fast((shift[r] - base) * unit);
 #pragma unroll
@@ -59,7 +65,11 @@ struct LogSum {
       }
       shift[r] = largest;
       sum[r] = total;
+      const float bound =
+          smallest_product<SparseNormalizer::kClippedSoftmax>(weights, base, __log2f(total));
+      above = above || !(largest_here <= bound);  // NaN is above
     }
+    return above;
   }
 
   // Over the four lanes that share a row.
@@ -96,11 +106,16 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
   const int warp_block_row = threadIdx.x / 32 * G::kWarpRows;
   const int warp_row = block_row + warp_block_row;
   const int last_row = warp_row + G::kWarpRows - 1;
-  const int tiles = (min(block_row + kBlockRows, length) + kTileRows - 1) / kTileRows;
+  const int tiles = tiles_of(min(block_row + kBlockRows, length));
   const auto k = head_of<const T>(problem.k, batch, kv_head);
   const auto v = head_of<const T>(problem.v, batch, kv_head);
   const LaneOffsets<kHeadSize> lanes(lane);
   const std::uint32_t base = shared_address(memory);
+
+  // Which warps have, or may have, weights in a tile.
+  constexpr int kFlags = memory_size<kNormalizer, G>();
+  for (int i = threadIdx.x; i < tiles; i += G::kThreads) memory[kFlags + i] = 0;
+  const FlaggedTiles flagged{base + kFlags, tiles, 1u << threadIdx.x / 32};
 
   // Rows beyond the length are zero and compute something finite that is not stored.
   const std::uint32_t query_block = base + kProductStages * G::kTileBytes;
@@ -114,35 +129,34 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
   __syncthreads();
 
   const auto hide_later_keys = [&](auto& products, int key) {
-    constexpr int kColumns = sizeof(products[0]) / sizeof(products[0][0]);
-    if (key + 8 * kColumns - 1 <= warp_row) return;
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int row = warp_row + 8 * (i / 2) + lane / 4;
-        if (key + 8 * n + 2 * (lane % 4) + i % 2 > row) products[0][n][i] = -INFINITY;
-      }
-    }
+    constexpr int kColumns = 8 * sizeof(products) / sizeof(products[0]);
+    if (key + kColumns - 1 <= warp_row) return;
+    hide_products(products, warp_row, key, [](int query, int k) { return k > query; });
   };
 
-  // One pass over the keys, 32 at a time: visit(products, whether a tile begins).
-  const auto visit_products = [&](const auto& visit, const auto& synchronize) {
+  // One pass over keys, 32 at a time: visit(products, whether a tile begins). If over every tile,
+  // the tiles are flagged for which the warp's visits return true.
+  const auto visit_products = [&](const auto& which, const auto& visit, const auto& synchronize) {
     stream_tiles<kProductStages>(
-        tiles,
+        tiles, which,
         [&](int tile, int stage) {
           load_rows<G, kTileRows>(base + stage * G::kTileBytes, k, tile * kTileRows, length,
                                   head_size);
         },
         [&](int tile, int stage) {
+          bool flag = false;
 #pragma unroll 1
           for (int part = 0; part < kTileRows; part += 32) {
             const int key = tile * kTileRows + part;
             if (key > last_row) break;
             typename G::template Products<4> products;
             multiply_rows<T, G, 2>(products, q, base + stage * G::kTileBytes, part, lanes);
-            hide_later_keys(products, key);
-            visit(products, part == 0);
+            hide_later_keys(products[0], key);
+            flag = visit(products, part == 0) || flag;
+          }
+          if (std::is_same_v<decltype(which), const EveryTile&> && __any_sync(kFullWarp, flag) &&
+              lane == 0) {
+            flagged.set(tile);
           }
         },
         synchronize);
@@ -152,8 +166,9 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
   float threshold[kRows];
   if constexpr (is_clipped<kNormalizer>()) {
     LogSum<kRows> sums;
-    visit_products([&](const auto& products, bool) { sums.add(products, weights.unit); },
-                   Barrier{});
+    visit_products(
+        EveryTile{}, [&](const auto& products, bool) { return sums.add(products, weights); },
+        Barrier{});
     sums.add_up(weights.unit);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -161,10 +176,13 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
       threshold[r] = log2f(sums.sum[r]);
     }
   } else {
-    RowCandidates<kNormalizer, G> candidates(base + kProductStages * G::kTileBytes, weights.unit);
+    RowCandidates<kNormalizer, G> candidates(base + kProductStages * G::kTileBytes, weights);
     // Lists fill up alike: all warps empty theirs at once, instead of waiting for one another.
     visit_products(
-        [&](const auto& products, bool tile_begins) { candidates.add(products, tile_begins); },
+        EveryTile{},
+        [&](const auto& products, bool tile_begins) {
+          return candidates.add(products, tile_begins);
+        },
         [&] {
           if (__syncthreads_or(candidates.nearly_full())) candidates.make_room();
         });
@@ -178,6 +196,7 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
     for (int i = 0; i < kMostNewtonSteps && __syncthreads_or(!done); ++i) {
       RootSums<kNormalizer> sums[kRows];
       visit_products(
+          flagged,
           [&](const auto& products, bool) {
 #pragma unroll
             for (int r = 0; r < kRows; ++r) {
@@ -187,6 +206,7 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
                     distance(weights, products[0][n / 2][r * 2 + n % 2], shift[r], threshold[r]));
               }
             }
+            return false;
           },
           Barrier{});
       done = true;
@@ -194,10 +214,8 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
       for (int r = 0; r < kRows; ++r) {
         sums[r].add_up();
         if (exact[r]) continue;
-        // Near the root, the error left after a step is like the square of the step.
-        const float next = sums[r].step(threshold[r]);
-        exact[r] = fabsf(next - threshold[r]) <= kLastStep * fabsf(threshold[r]);
-        threshold[r] = next;
+        exact[r] = fabsf(sums[r].mass - 1) <= kLastError;
+        threshold[r] = sums[r].step(threshold[r]);
         done = done && exact[r];
       }
     }
@@ -222,7 +240,7 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
   clear(weight_sum);
   constexpr int kPairBytes = 2 * G::kTileBytes;
   stream_tiles<kStages>(
-      tiles,
+      tiles, flagged,
       [&](int tile, int stage) {
         const std::uint32_t pair = base + stage * kPairBytes;
         load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
@@ -231,14 +249,16 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
       [&](int tile, int stage) {
         const std::uint32_t keys = base + stage * kPairBytes;
         const std::uint32_t values = keys + G::kTileBytes;
+        bool any = false;
 #pragma unroll
         for (int part = 0; part < kTileRows; part += 16) {
           const int key = tile * kTileRows + part;
           if (key > last_row) break;
           typename G::template Products<2> products;
           multiply_rows<T, G, 1>(products, q, keys, part, lanes);
-          hide_later_keys(products, key);
+          hide_later_keys(products[0], key);
           if (!any_above(products[0], [&](int, int i) { return bound[i / 2]; })) continue;
+          any = true;
           float p[2][4];
           float w[2][4];
 #pragma unroll
@@ -266,7 +286,13 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
             multiply_add<T>(moment[0][2 * step + 1], w_packed[0], columns[2], columns[3]);
           }
         }
+        if (!any && lane == 0) flagged.clear(tile);
       });
+
+  if constexpr (!is_clipped<kNormalizer>()) {
+    std::uint8_t* target = block_flags(problem, batch, head, block_row / kBlockRows);
+    for (int i = threadIdx.x; i < tiles; i += G::kThreads) target[i] = memory[kFlags + i];
+  }
 
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
@@ -292,12 +318,13 @@ void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& 
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
     using G = Geometry<size(), 1>;
     const auto kernel = forward_kernel<decltype(type), size(), normalizer()>;
-    constexpr int kMemory = memory_size<normalizer(), G>();
-    static_assert(kMemory <= kMostSharedMemory);
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
+    constexpr int kTileMemory = memory_size<normalizer(), G>();
+    static_assert(kTileMemory + kMostFlags <= kMostSharedMemory);
+    const int memory = kTileMemory + (tiles_of(problem.length) + 3) / 4 * 4;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
           "oasis::attention");
-    const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.heads, problem.batch);
-    kernel<<<grid, G::kThreads, kMemory, stream>>>(arguments);
+    const dim3 grid(blocks_of(problem.length), problem.heads, problem.batch);
+    kernel<<<grid, G::kThreads, memory, stream>>>(arguments);
     check_launch("oasis::attention");
   });
 }

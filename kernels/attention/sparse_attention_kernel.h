@@ -14,6 +14,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
+
 namespace oasis::cuda {
 
 enum class SparseNormalizer { kClippedSoftmax, kSparsemax, kEntmax15 };
@@ -29,8 +31,20 @@ struct HeadTensor {
   int row_stride = 0;
 };
 
-// What a block of threads may ask for, in bytes.
-constexpr int kMostSharedMemory = 136 << 10;
+// A block of threads owns so many queries or keys, and meets the others in tiles.
+constexpr int kBlockRows = 128;
+constexpr int kTileRows = 64;
+
+constexpr int blocks_of(int length) {
+  return (length + kBlockRows - 1) / kBlockRows;
+}
+constexpr int tiles_of(int length) {
+  return (length + kTileRows - 1) / kTileRows;
+}
+
+// What a block of threads may ask for, in bytes, with a flag for each of kMostFlags tiles.
+constexpr int kMostFlags = 16 << 10;
+constexpr int kMostSharedMemory = (136 << 10) + kMostFlags;
 
 struct SparseAttention {
   SparseNormalizer normalizer = SparseNormalizer::kSparsemax;
@@ -44,8 +58,12 @@ struct SparseAttention {
   float gain = 1;    // clipped softmax: ζ − γ
   float offset = 0;  // clipped softmax: γ
   HeadTensor q, k, v;
-  HeadTensor moment;             // [B,H,T,d], written by forward
-  float2* statistics = nullptr;  // [B,H,T], written by forward
+  // Written by forward, read by backward.
+  HeadTensor moment;             // [B,H,T,d]
+  float2* statistics = nullptr;  // [B,H,T]
+  // [B,H,blocks,tiles]: bit i says whether queries [16i, 16i + 16) of the block have weights in the
+  // tile of keys. Not for clipped softmax, under which every key has a gradient.
+  std::uint8_t* flags = nullptr;
 };
 
 void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& context,

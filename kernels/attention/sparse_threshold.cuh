@@ -95,11 +95,11 @@ class Candidates {
   float threshold[kRows];  // after solve()
 
   // `memory` is the block's; other lanes' lists are not touched.
-  __device__ Candidates(std::uint32_t memory, float unit)
+  __device__ Candidates(std::uint32_t memory, const Weights& weights)
       : lists_(memory + threadIdx.x * 4),
         spills_(lists_ + kRows * kListBytes),
-        unit_(unit),
-        span_(1.0001f / unit) {
+        unit_(weights.unit),
+        per_unit_(weights.per_unit) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       shift[r] = -INFINITY;
@@ -110,8 +110,8 @@ class Candidates {
   }
 
   // Products of 32 columns: [piece][n][half·2 + i] belongs to the lane's row 2·piece + half.
-  // `refresh`: compare notes with the other lanes first.
-  __device__ void add(const float (&products)[kRows / 2][4][4], bool refresh) {
+  // `refresh`: compare notes with the other lanes first. Returns whether the lane kept any.
+  __device__ bool add(const float (&products)[kRows / 2][4][4], bool refresh) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll
@@ -121,9 +121,10 @@ class Candidates {
       }
     }
     if (refresh) share_largest();
-    bool full = false;
+    bool kept = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
+      const std::uint32_t end = end_[r];
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
 #pragma unroll
@@ -135,17 +136,17 @@ class Candidates {
           }
         }
       }
-      full = full || holds_more_than(r, kCapacity - kMostAdded);
+      kept = kept || end_[r] != end;
     }
-    if (__any_sync(kFullWarp, full)) make_room();
+    return kept;
   }
 
-  // Whether the next two add() may fill a list of the lane.
+  // Whether a list may not hold what the next tile adds.
   __device__ bool nearly_full() const {
     bool full = false;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      full = full || holds_more_than(r, kCapacity - 2 * kMostAdded);
+      full = full || holds_more_than(r, kCapacity - kMostPerTile);
     }
     return full;
   }
@@ -176,7 +177,7 @@ class Candidates {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       bound_[r] =
-          fmaxf(bound_[r], shift[r] + (root[r] - 1e-6f) / unit_ - 2.4e-7f * fabsf(shift[r]));
+          fmaxf(bound_[r], shift[r] + (root[r] - 1e-6f) * per_unit_ - 2.4e-7f * fabsf(shift[r]));
       end_[r] = list(r);
       for (int block = 0; block < blocks; ++block) {
         const std::uint32_t slots = list(r) + block * kLoop * kSlotBytes;
@@ -237,11 +238,11 @@ class Candidates {
   }
 
  private:
-  static constexpr int kMostAdded = 8;         // to a list, by add()
-  static constexpr int kLongList = 20;         // is spilled, not searched again and again
-  static constexpr int kMostLifts = 8;         // of the bound, in one go
-  static constexpr float kWorthALift = 0.01f;  // in units of e
-  static constexpr int kLoop = 8;              // slots that loops take at a time
+  static constexpr int kMostPerTile = kTileRows / 4;  // products of a lane and row
+  static constexpr int kLongList = 20;                // is spilled, not searched again and again
+  static constexpr int kMostLifts = 8;                // of the bound, in one go
+  static constexpr float kWorthALift = 0.01f;         // in units of e
+  static constexpr int kLoop = 8;                     // slots that loops take at a time
   static constexpr std::uint32_t kSlotBytes = kThreads * 4;  // from one slot of a lane to the next
   static constexpr std::uint32_t kListBytes = kCapacity * kSlotBytes;
 
@@ -312,7 +313,7 @@ class Candidates {
       largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 1));
       largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 2));
       shift[r] = largest;
-      bound_[r] = fmaxf(bound_[r], largest - span_ - 2.4e-7f * fabsf(largest));
+      bound_[r] = fmaxf(bound_[r], largest - 1.0001f * per_unit_ - 2.4e-7f * fabsf(largest));
     }
   }
 
@@ -383,7 +384,7 @@ class Candidates {
   std::uint32_t lists_;
   std::uint32_t spills_;
   float unit_;
-  float span_;            // 1 in units of products, and a little
+  float per_unit_;
   float largest_[kRows];  // of the lane's own products
   float bound_[kRows];
   std::uint32_t end_[kRows];

@@ -100,7 +100,7 @@ inline DepthRouteInputs inputs_for(const at::Tensor& newest, const at::Tensor& m
 // The projected form: h + sublayer summed into the history, one router whose result stays outside,
 // one whose result is the layer's state. ψ depends on the values, as in a model.
 inline at::Tensor projected(Store& store, const Tensors& p) {
-  const DepthRouteOptions options{{Normalizer::kSoftmax1}, 0.5, false, 1e-6};
+  const DepthRouteOptions options{{Normalizer::kSoftmax1}, 0.125, false, 1e-6};
   auto h = store.append(0, p[0]);
   std::vector<int64_t> states = {0};
   Tensors psi = {at::zeros_like(p[0].select(1, 0))};

@@ -180,9 +180,9 @@ DepthRouteGradients depth_route_backward(const std::vector<at::Tensor>& sources,
     gradients.logit_bias = gamma.sum(0, /*keepdim=*/false, at::kDouble).to(type);
   }
   if (inputs.nulls.defined()) {
-    const auto nulls = inputs.nulls.t().to(type);
+    const auto nulls = inputs.nulls.t().to(at::kDouble);
     const auto centred = nulls - nulls.mean(-1, /*keepdim=*/true);
-    gradients.beta = -(gamma * centred).sum(at::kDouble).to(type).reshape({1});
+    gradients.beta = -(gamma * centred).sum().to(type).reshape({1});
     gradients.nulls = (gamma - gamma.mean(-1, /*keepdim=*/true)).mul(-inputs.beta).t();
   }
   return gradients;

@@ -63,8 +63,8 @@ struct Problem {
     p.tokens = first.size(0);
     p.hidden_size = static_cast<int>(first.size(1));
     p.element = element_of(first.scalar_type());
-    for (const auto& source : sources_in) {
-      p.values[sources.size()] = sources.emplace_back(aligned(source)).const_data_ptr();
+    for (size_t i = 0; i < sources_in.size(); ++i) {
+      p.values[i] = sources.emplace_back(aligned(sources_in[i])).const_data_ptr();
     }
     direction = prepared_direction(in.direction, first.scalar_type());
     p.direction = direction.const_data_ptr();

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "kernels/autograd.h"
 #include "kernels/fake_quantize/fake_quantize_cuda.h"
@@ -130,11 +131,11 @@ struct FakeQuantizeFunction : torch::autograd::Function<FakeQuantizeFunction> {
 // With `largest` the scale is the device's own.
 struct FakeQuantizeCudaFunction : torch::autograd::Function<FakeQuantizeCudaFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const Grid& grid,
-                            const at::Tensor& largest) {
+                            const std::optional<at::Tensor>& largest) {
     const auto x = input.contiguous();
-    context->save_for_backward({x, largest});
+    context->save_for_backward({x, largest.value_or(at::Tensor())});
     save_grid(context, grid);
-    return fake_quantize_cuda->run(x, {}, grid, largest).view(input.sizes());
+    return fake_quantize_cuda->run(x, {}, grid, largest.value_or(at::Tensor())).view(input.sizes());
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& grads) {
@@ -169,7 +170,7 @@ at::Tensor fake_quantize(const at::Tensor& x, double lo, double hi, int64_t bits
   grid.highest = std::ldexp(1.0, static_cast<int>(bits)) - 1;
   grid.scale = std::max((hi - lo) / grid.highest, kSmallestScale);
   grid.zero = std::nearbyint(-lo / grid.scale);
-  if (cuda_serves_quantizer(x)) return FakeQuantizeCudaFunction::apply(x, grid, at::Tensor());
+  if (cuda_serves_quantizer(x)) return FakeQuantizeCudaFunction::apply(x, grid, std::nullopt);
   return FakeQuantizeFunction::apply(x, grid);
 }
 
@@ -181,7 +182,7 @@ at::Tensor fake_quantize_weight(const at::Tensor& weight, int64_t bits) {
   grid.highest = -grid.lowest - 1;
   if (cuda_serves_quantizer(weight)) {
     const auto largest = fake_quantize_cuda->largest_magnitude(weight.detach().contiguous());
-    return FakeQuantizeCudaFunction::apply(weight, grid, largest);
+    return FakeQuantizeCudaFunction::apply(weight, grid, std::optional(largest));
   }
   const auto largest = weight.detach().abs().max().item<double>();
   grid.scale = largest == 0 ? 1 : largest / grid.highest;

@@ -10,8 +10,9 @@ namespace oasis::cuda {
 namespace {
 
 constexpr int kBlock = 256;
+constexpr int kHeadsTogether = 4;  // of a position, one after the other in a thread
 
-// A group of `lanes` threads (a power of two) has a position and walks over its heads; each lane
+// A group of `lanes` threads (a power of two) has a position and walks over heads of it; each lane
 // has the same pack of neighbours in both halves of a head. Lanes behind the last pack only take
 // part in the sums.
 template <int kPack>
@@ -83,21 +84,28 @@ __global__ void __launch_bounds__(kBlock) rope_kernel(Rope p, int lanes) {
     load(p.sine + t * lane.half + lane.column, sine);
   }
   if constexpr (kNorm) lane.load_both(p.gain, gain_low, gain_high);
-#pragma unroll 4
-  for (int64_t h = 0; h < p.H; ++h) {
-    float low[kPack] = {}, high[kPack] = {};
-    lane.load_both(row_of<const T>(p.x, b, h, t), low, high);
+  const int64_t first = blockIdx.y * int64_t{kHeadsTogether};
+  float low[kHeadsTogether][kPack] = {}, high[kHeadsTogether][kPack] = {};
+#pragma unroll
+  for (int k = 0; k < kHeadsTogether; ++k) {
+    if (first + k < p.H) {
+      lane.load_both(row_of<const T>(p.x, b, first + k, t), low[k], high[k]);
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kHeadsTogether; ++k) {
+    if (first + k >= p.H) return;
     if constexpr (kNorm) {
-      const float mean = lane.sum(squares(low, high), lanes) / static_cast<float>(p.d);
+      const float mean = lane.sum(squares(low[k], high[k]), lanes) / static_cast<float>(p.d);
       const float r = rsqrtf(mean + p.eps);
 #pragma unroll
       for (int i = 0; i < kPack; ++i) {
-        low[i] *= r * gain_low[i];
-        high[i] *= r * gain_high[i];
+        low[k][i] *= r * gain_low[i];
+        high[k][i] *= r * gain_high[i];
       }
     }
-    rotate(low, high, cosine, sine, p.direction);
-    if (exists) lane.store_both(row_of<T>(p.y, b, h, t), low, high);
+    rotate(low[k], high[k], cosine, sine, p.direction);
+    if (exists) lane.store_both(row_of<T>(p.y, b, first + k, t), low[k], high[k]);
   }
 }
 
@@ -196,7 +204,8 @@ void rope(const Rope& p) {
                             aligned(p.gain, 16) && rope_serves(p.type, p.d, true);
     const int lanes = lanes_of(p.d, pack_of(p.type, vectorized));
     const int groups = kBlock / lanes;
-    const auto blocks = static_cast<unsigned>((p.B * p.T + groups - 1) / groups);
+    const dim3 blocks(static_cast<unsigned>((p.B * p.T + groups - 1) / groups),
+                      static_cast<unsigned>((p.H + kHeadsTogether - 1) / kHeadsTogether));
     if (vectorized && p.gain != nullptr) {
       rope_kernel<T, kPack, true><<<blocks, kBlock, 0, p.stream>>>(p, lanes);
     } else if (vectorized) {

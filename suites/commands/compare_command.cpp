@@ -105,7 +105,8 @@ void add_compare_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "compare",
       "Set benchmarks beside those of an earlier run: of two databases, the earlier one first, or\n"
-      "the last two runs of one. Not distinguishable: the times from p10 to p90 overlap.\n"
+      "the last two runs of one. Not distinguishable: the times from p10 to p90\n"
+      "overlap, or the medians differ by no more than 2 %.\n"
       "Exit status: 0 nothing regressed, 1 something of ours is slower or fails now, 2 bad input");
   command->add_option("DATABASE", options->positional, "Results databases, or their run folders");
   command->add_option("--db", options->named, "The same, as an option");

@@ -9,6 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from operator_checks import DISTURBANCES, disturbed
+
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 LIMIT = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -98,18 +100,23 @@ ROUNDING = {torch.float32: 2**-24, torch.bfloat16: 2**-9, torch.float16: 2**-12}
 
 def check_against_library(function, library, inputs, dtype, keep=()):
     """At most twice what a composition of LibTorch's operators loses on the GPU at the same precision, both
-    against the CPU's float64; and never closer than the type's own rounding. `keep`: inputs that stay float32."""
+    against the CPU's float64; or, where cancellation and few elements make that a matter of luck, twice what the
+    type's rounding of the inputs does; and never closer than the type's own rounding. `keep`: inputs that stay
+    float32."""
 
     def moved(values, kind):
         return [x if i in keep or not x.is_floating_point() else x.to(kind) for i, x in enumerate(values)]
 
     rounded = moved(inputs, dtype)
-    expected = run(function, [x.double() if x.is_floating_point() else x for x in rounded], "cpu", torch.float64)
+    exact = [x.double() if x.is_floating_point() else x for x in rounded]
+    expected = run(function, exact, "cpu", torch.float64)
     found = run_as_given(function, rounded)
-    lost = run_as_given(library, rounded)
-    for i, (a, b, c) in enumerate(zip(found, expected, lost, strict=True)):
+    rivals = [run_as_given(library, rounded)]
+    rivals += [run(function, disturbed(exact, ROUNDING[dtype], seed), "cpu", torch.float64)
+               for seed in range(DISTURBANCES)]
+    for i, (a, b, *others) in enumerate(zip(found, expected, *rivals, strict=True)):
         assert torch.isfinite(a).all()
-        limit = 2 * max(relative_error(c, b), ROUNDING[dtype])
+        limit = 2 * max(*(relative_error(c, b) for c in others), ROUNDING[dtype])
         error = relative_error(a, b)
         assert error <= limit, f"value {i}: relative error {error:.2e} over {limit:.2e}"
 
@@ -175,7 +182,7 @@ def library_rope(x, theta, offset):
     return torch.cat((low * c - high * s, high * c + low * s), -1).to(x.dtype)
 
 
-ROPE_SHAPES = [(1, 1, 1, 2), (2, 3, 5, 8), (2, 3, 130, 64), (1, 5, 33, 128), (2, 2, 9, 96), (1, 3, 7, 50), (1, 2, 3, 256)]
+ROPE_SHAPES = [(40, 5, 1, 2), (2, 3, 5, 8), (2, 3, 130, 64), (1, 5, 33, 128), (2, 2, 9, 96), (1, 3, 7, 50), (1, 2, 3, 256)]
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
@@ -270,7 +277,8 @@ def eager_softmax1(q, k, v, scale):
                                                         (128, 1, 1, 96), (640, 6, 3, 64), (640, 2, 2, 8)])
 @pytest.mark.parametrize("layout", ["heads first", "token major"])
 def test_library_attention(operators, length, heads, kv_heads, size, layout, dtype):
-    inputs = [random(2, h, length, size, seed=i).float() for i, h in enumerate((heads, kv_heads, kv_heads))]
+    batch = max(2, 128 // length)  # enough rows that an error is no matter of luck
+    inputs = [random(batch, h, length, size, seed=i).float() for i, h in enumerate((heads, kv_heads, kv_heads))]
     if layout == "token major":
         inputs = [x.transpose(1, 2).contiguous() for x in inputs]
         arranged = lambda f: lambda q, k, v: f(*(x.transpose(1, 2) for x in (q, k, v)))
@@ -283,8 +291,8 @@ def test_library_attention(operators, length, heads, kv_heads, size, layout, dty
         arranged(lambda q, k, v: operators.attention(q, k, v, "softmax", scale)[0]),
         arranged(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)),
         inputs, dtype)
-    context = operators.attention(*(x.cuda().to(dtype) for x in map(torch.Tensor.contiguous, (
-        arranged(lambda *x: x)(*inputs)))), "softmax1", scale)[0]
+    on_device = [x.to("cuda", dtype) for x in inputs]
+    context = arranged(lambda q, k, v: operators.attention(q, k, v, "softmax1", scale))(*on_device)[0]
     assert context.transpose(1, 2).is_contiguous()
 
 
