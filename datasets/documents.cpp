@@ -1,167 +1,23 @@
 #include "datasets/documents.h"
 
-#include <zstd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
-#include <vector>
 
+#include "datasets/json_lines.h"
+#include "datasets/line_reader.h"
 #include "support/error.h"
-#include "support/text.h"
 
 namespace oasis {
 namespace {
 
-constexpr std::size_t kChunkBytes = std::size_t{1} << 18;
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
-constexpr std::size_t kMaxLineBytes = std::size_t{1} << 28;
-constexpr int kMaxWindowLog = 27;
-
-// Bytes of a file, as they are or decompressed.
-class ByteSource {
- public:
-  explicit ByteSource(std::filesystem::path path) : path_(std::move(path)) {
-    std::error_code error;
-    if (!std::filesystem::is_regular_file(path_, error)) {
-      throw bad_input(
-          "{}: no such data file; give the data folder with --data-home or "
-          "OASIS_DATA_HOME, or fetch it with: oasis data fetch",
-          path_.string());
-    }
-    file_.reset(std::fopen(path_.c_str(), "rb"));
-    if (!file_) throw bad_input("{}: cannot be read: {}", path_.string(), std::strerror(errno));
-  }
-  virtual ~ByteSource() = default;
-
-  // Appends some bytes; false at the end.
-  virtual bool read(std::string& out) {
-    const std::size_t before = out.size();
-    out.resize(before + kChunkBytes);
-    const std::size_t got = read_file(out.data() + before, kChunkBytes);
-    out.resize(before + got);
-    return got > 0;
-  }
-
-  const std::filesystem::path& path() const { return path_; }
-  std::uint64_t position() const { return position_; }
-
- protected:
-  std::size_t read_file(char* out, std::size_t bytes) {
-    const std::size_t got = std::fread(out, 1, bytes, file_.get());
-    if (got < bytes && std::ferror(file_.get()) != 0) {
-      throw bad_input("{}: reading failed: {}", path_.string(), std::strerror(errno));
-    }
-    position_ += got;
-    return got;
-  }
-
- private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  std::filesystem::path path_;
-  std::unique_ptr<std::FILE, Close> file_;
-  std::uint64_t position_ = 0;
-};
-
-class ZstdSource : public ByteSource {
- public:
-  explicit ZstdSource(std::filesystem::path path)
-      : ByteSource(std::move(path)), stream_(ZSTD_createDStream()), input_(kChunkBytes) {
-    if (!stream_) throw failed("out of memory for the Zstandard decoder");
-    ZSTD_DCtx_setParameter(stream_.get(), ZSTD_d_windowLogMax, kMaxWindowLog);
-  }
-
-  bool read(std::string& out) override {
-    const std::size_t before = out.size();
-    out.resize(before + kChunkBytes);
-    ZSTD_outBuffer output = {out.data() + before, kChunkBytes, 0};
-    while (output.pos < output.size) {
-      if (pending_.pos == pending_.size) {
-        pending_ = {input_.data(), read_file(input_.data(), input_.size()), 0};
-      }
-      const bool at_end = pending_.size == 0;
-      // Between frames the decoder must not be called without input: it would start a new frame.
-      if (at_end && !frame_open_) break;
-      const std::size_t already = output.pos;
-      const std::size_t status = ZSTD_decompressStream(stream_.get(), &output, &pending_);
-      if (ZSTD_isError(status) != 0) {
-        throw bad_input("{}: damaged Zstandard data near byte {}: {}; replace the file",
-                        path().string(), position(), ZSTD_getErrorName(status));
-      }
-      frame_open_ = status != 0;
-      if (at_end && frame_open_ && output.pos == already) {
-        throw bad_input("{}: cut short: the Zstandard data end inside a frame; replace the file",
-                        path().string());
-      }
-    }
-    out.resize(before + output.pos);
-    return output.pos > 0;
-  }
-
- private:
-  struct Free {
-    void operator()(ZSTD_DStream* stream) const { ZSTD_freeDStream(stream); }
-  };
-  std::unique_ptr<ZSTD_DStream, Free> stream_;
-  std::vector<char> input_;
-  ZSTD_inBuffer pending_ = {nullptr, 0, 0};
-  bool frame_open_ = true;  // an empty file has no frame, which is as wrong as half of one
-};
-
-// Runs of whole lines, newline included.
-class LineBuffer {
- public:
-  explicit LineBuffer(std::unique_ptr<ByteSource> source) : source_(std::move(source)) {}
-
-  // At least `wanted` bytes of whole lines when there are so many; the last line of the file may
-  // lack its newline. Empty at the end.
-  std::string_view take(std::size_t wanted) {
-    start_ = end_;
-    std::size_t searched = wanted > 0 ? wanted - 1 : 0;  // bytes after start_ known to be passed
-    std::size_t newline = std::string::npos;
-    while (true) {
-      const std::size_t available = buffer_.size() - start_;
-      if (searched < available) newline = buffer_.find('\n', start_ + searched);
-      if (newline != std::string::npos) break;
-      searched = std::max(searched, available);
-      if (searched > wanted + kMaxLineBytes) {
-        throw bad_input("{}: line {} is longer than {}; split it", source_->path().string(),
-                        line_ + 1, human_bytes(kMaxLineBytes));
-      }
-      buffer_.erase(0, std::exchange(start_, 0));
-      if (!source_->read(buffer_)) break;
-    }
-    end_ = newline == std::string::npos ? buffer_.size() : newline + 1;
-    const auto lines = std::string_view(buffer_).substr(start_, end_ - start_);
-    line_ += static_cast<std::uint64_t>(std::count(lines.begin(), lines.end(), '\n'));
-    if (!lines.empty() && lines.back() != '\n') ++line_;
-    return lines;
-  }
-
-  std::uint64_t line() const { return line_; }  // of the last line taken, from 1
-  const ByteSource& source() const { return *source_; }
-
- private:
-  std::unique_ptr<ByteSource> source_;
-  std::string buffer_;
-  std::size_t start_ = 0;  // of the lines taken last
-  std::size_t end_ = 0;
-  std::uint64_t line_ = 0;
-};
 
 class TextReader : public DocumentReader {
  public:
-  explicit TextReader(std::unique_ptr<ByteSource> source) : lines_(std::move(source)) {
+  explicit TextReader(const std::filesystem::path& file) : lines_(file) {
     next_ = lines_.take(kPieceBytes);
-    if (next_.empty()) {
-      throw bad_input("{}: is empty; replace the file", lines_.source().path().string());
-    }
+    if (next_.empty()) throw bad_input("{}: is empty; replace the file", file.string());
   }
 
   bool next(TextPiece& piece) override {
@@ -172,58 +28,39 @@ class TextReader : public DocumentReader {
     return true;
   }
 
-  std::uint64_t position() const override { return lines_.source().position(); }
+  std::uint64_t position() const override { return lines_.position(); }
 
  private:
-  LineBuffer lines_;
+  LineReader lines_;
   std::string next_;
 };
 
 class JsonLinesReader : public DocumentReader {
  public:
-  explicit JsonLinesReader(std::unique_ptr<ByteSource> source) : lines_(std::move(source)) {}
+  explicit JsonLinesReader(const std::filesystem::path& file) : lines_(file) {}
 
   bool next(TextPiece& piece) override {
-    std::string_view line;
-    do {
-      line = lines_.take(0);
-      if (line.empty()) return false;
-    } while (line.find_first_not_of(" \t\r\n") == std::string_view::npos);
-    auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_discarded()) {
-      throw bad_input("{}: line {} is not valid JSON; replace the file or remove the line", where(),
-                      lines_.line());
-    }
+    nlohmann::json json;
+    if (!lines_.next(json)) return false;
     if (json.is_object() && json.contains("text")) {
-      piece.text = std::move(string_field(json, "text"));
+      piece.text = lines_.take_text(json, "text");
     } else if (json.is_object() && json.contains("question") && json.contains("answer")) {
-      piece.text = fmt::format("Question: {}\nAnswer: {}", string_field(json, "question"),
-                               string_field(json, "answer"));
+      piece.text = fmt::format("Question: {}\nAnswer: {}", lines_.take_text(json, "question"),
+                               lines_.take_text(json, "answer"));
     } else {
       throw bad_input(
-          "{}: line {} has no field 'text' (nor 'question' and 'answer'); each line must be an "
-          "object with one of these",
-          where(), lines_.line());
+          "{} has no field 'text' (nor 'question' and 'answer'); each line must be an object with "
+          "one of these",
+          lines_.where());
     }
     piece.ends_document = true;
     return true;
   }
 
-  std::uint64_t position() const override { return lines_.source().position(); }
+  std::uint64_t position() const override { return lines_.position(); }
 
  private:
-  std::string where() const { return lines_.source().path().string(); }
-
-  std::string& string_field(nlohmann::json& json, const char* name) const {
-    auto& value = json.at(name);
-    if (!value.is_string()) {
-      throw bad_input("{}: line {}: field '{}' must be a string, not {}", where(), lines_.line(),
-                      name, value.type_name());
-    }
-    return value.get_ref<std::string&>();
-  }
-
-  LineBuffer lines_;
+  JsonLines lines_;
 };
 
 }  // namespace
@@ -238,13 +75,10 @@ std::string parquet_conversion(const std::string& files) {
 std::unique_ptr<DocumentReader> open_documents(const std::filesystem::path& file) {
   const std::string name = file.filename().string();
   if (name.ends_with(".txt") || name.ends_with(".raw")) {
-    return std::make_unique<TextReader>(std::make_unique<ByteSource>(file));
+    return std::make_unique<TextReader>(file);
   }
-  if (name.ends_with(".jsonl")) {
-    return std::make_unique<JsonLinesReader>(std::make_unique<ByteSource>(file));
-  }
-  if (name.ends_with(".jsonl.zst")) {
-    return std::make_unique<JsonLinesReader>(std::make_unique<ZstdSource>(file));
+  if (name.ends_with(".jsonl") || name.ends_with(".jsonl.zst")) {
+    return std::make_unique<JsonLinesReader>(file);
   }
   if (name.ends_with(".parquet")) {
     throw bad_input("{}: Parquet files are not read; {}, and name the .jsonl file", file.string(),

@@ -150,7 +150,7 @@ TEST_F(BenchmarkRows, DatabaseOfVersionOneIsMigratedAndKeepsItsRows) {
     EXPECT_EQ(old.execAndGet("PRAGMA user_version").getInt(), 1);
   }
   write({row(0, "ours", 1)});
-  EXPECT_EQ(number("PRAGMA user_version"), 2);
+  EXPECT_EQ(number("PRAGMA user_version"), schema_migrations().back().version);
   EXPECT_EQ(read().database().execAndGet("SELECT name FROM suites").getString(), "s");
   EXPECT_EQ(benchmark_rows(read()).size(), 1);
 }

@@ -70,6 +70,39 @@ TEST(Schema, MigratesFromEveryOlderVersionAndKeepsRows) {
   }
 }
 
+TEST(Schema, MetricsOfVersionTwoAreKeptAndTakeIntervals) {
+  TemporaryFolder folder;
+  const auto path = folder / "r.db";
+  {
+    SQLite::Database old(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    migrate_schema(old, path, 1s, schema_migrations().first(2));
+    old.exec(
+        "INSERT INTO stages (id, key, kind, parent_key, config, evaluated_on, points, quantizer)"
+        " VALUES (1, 'k', 'evaluate', '', '{}', 'books', '', '')");
+    old.exec(
+        "INSERT INTO metrics (stage_id, name, dataset, value, reason, unit, n, varies) VALUES"
+        " (1, 'loss', 'books', 2.5, NULL, 'nat', 7, 0), (1, 'none', '', NULL, 'why', '1', 0, 1)");
+  }
+  auto store = Store::open(path, Store::Mode::kCreate);
+  const auto metrics = store.metrics(1);
+  ASSERT_EQ(metrics.size(), 2U);
+  EXPECT_EQ(metrics[0].reason, "why");
+  EXPECT_TRUE(metrics[0].varies);
+  EXPECT_EQ(metrics[1].value, 2.5);
+  EXPECT_EQ(metrics[1].n, 7);
+  EXPECT_FALSE(metrics[1].interval);
+  auto& database = store.database();
+  database.exec("UPDATE metrics SET low = 2.0, high = 2.5 WHERE name = 'loss'");
+  EXPECT_EQ(store.metrics(1)[1].interval->low, 2.0);
+  for (const char* change : {"low = NULL", "low = 2.6", "high = 2.4"}) {
+    EXPECT_THROW(
+        database.exec(std::string("UPDATE metrics SET ") + change + " WHERE name = 'loss'"),
+        SQLite::Exception)
+        << change;
+  }
+  EXPECT_THROW(database.exec("UPDATE metrics SET stage_id = 9"), SQLite::Exception);
+}
+
 TEST(Schema, FailedMigrationLeavesTheFileAsItWas) {
   TemporaryFolder folder;
   const auto path = folder / "r.db";
@@ -97,14 +130,16 @@ TEST(Schema, FailedMigrationLeavesTheFileAsItWas) {
 TEST(Schema, NewerVersionIsRefusedNamingBoth) {
   TemporaryFolder folder;
   const auto path = folder / "r.db";
+  const int newest = schema_migrations().back().version;
   {
-    SQLite::Database database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
-    migrate_schema(database, path, 1s, kThreeVersions);
+    auto store = Store::open(path, Store::Mode::kCreate);
+    store.database().exec("PRAGMA user_version = " + std::to_string(newest + 1));
   }
-  const auto newest = std::to_string(schema_migrations().back().version);
   for (const auto mode : {Store::Mode::kCreate, Store::Mode::kReadOnly}) {
-    expect_error(Error::Kind::kBadInput, {"r.db", "schema version 3", "up to " + newest},
-                 [&] { Store::open(path, mode); });
+    expect_error(
+        Error::Kind::kBadInput,
+        {"r.db", "schema version " + std::to_string(newest + 1), "up to " + std::to_string(newest)},
+        [&] { Store::open(path, mode); });
   }
 }
 

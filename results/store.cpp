@@ -3,12 +3,10 @@
 #include <SQLiteCpp/Backup.h>
 #include <SQLiteCpp/Database.h>
 #include <SQLiteCpp/Statement.h>
-#include <SQLiteCpp/Transaction.h>
 #include <fmt/format.h>
 #include <sqlite3.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -18,6 +16,8 @@
 #include "results/environment.h"
 #include "results/schema.h"
 #include "results/sqlite_error.h"
+#include "results/stage_rows.h"
+#include "results/transaction.h"
 #include "support/error.h"
 #include "support/sha256.h"
 
@@ -153,54 +153,6 @@ std::string running_stage_dataset(SQLite::Database& database, std::int64_t stage
   return query.text(0);
 }
 
-void delete_results(SQLite::Database& database, std::int64_t stage_id) {
-  for (const char* sql :
-       {"DELETE FROM metrics WHERE stage_id = ?", "DELETE FROM site_statistics WHERE stage_id = ?",
-        "DELETE FROM layer_statistics WHERE stage_id = ?"}) {
-    BoundStatement(database, sql).run(stage_id);
-  }
-}
-
-// NULL for what a database cannot hold or compare.
-std::optional<double> finite(double value) {
-  return std::isfinite(value) ? std::optional<double>(value) : std::nullopt;
-}
-
-std::optional<std::string> reason_without_value(const MetricRow& metric) {
-  if (std::isfinite(metric.value)) return std::nullopt;
-  if (!metric.reason.empty()) return metric.reason;
-  return std::isnan(metric.value) ? "not a number" : "infinite";
-}
-
-void insert_results(SQLite::Database& database, std::int64_t stage_id, const std::string& dataset,
-                    const StageResult& result) {
-  const auto or_stage = [&dataset](const std::string& own) { return own.empty() ? dataset : own; };
-  BoundStatement metric_row(
-      database,
-      "INSERT INTO metrics (stage_id, name, dataset, value, reason, unit, n, varies)"
-      " VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
-  for (const auto& metric : result.metrics) {
-    metric_row.run(stage_id, metric.name, or_stage(metric.dataset), finite(metric.value),
-                   reason_without_value(metric), metric.unit, metric.n, metric.varies);
-  }
-  BoundStatement site_row(
-      database,
-      "INSERT INTO site_statistics (stage_id, dataset, quantity, site, value, unit, n)"
-      " VALUES (?, ?, ?, ?, ?, ?, ?)");
-  for (const auto& site : result.site_statistics) {
-    site_row.run(stage_id, or_stage(site.dataset), site.quantity, site.site, finite(site.value),
-                 site.unit, site.n);
-  }
-  BoundStatement layer_row(
-      database,
-      "INSERT INTO layer_statistics (stage_id, dataset, quantity, layer, part, head,"
-      " source, value, unit, n) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-  for (const auto& layer : result.layer_statistics) {
-    layer_row.run(stage_id, or_stage(layer.dataset), layer.quantity, layer.layer, layer.part,
-                  layer.head, layer.source, finite(layer.value), layer.unit, layer.n);
-  }
-}
-
 std::string random_uid() {
   std::random_device source;
   return fmt::format("{:08x}{:08x}{:08x}{:08x}", source(), source(), source(), source());
@@ -225,23 +177,6 @@ Store Store::open(const fs::path& path, Mode mode, Options options) {
   }
   return Store(path, mode == Mode::kCreate ? open_for_writing(path, options)
                                            : open_for_reading(path, options));
-}
-
-// One change: its own transaction, begun as a writer so that it waits for the others at the start
-// instead of failing in the middle.
-template <typename Work>
-static auto changed(const fs::path& path, SQLite::Database& database, Work&& work) {
-  return guarded(path, database, [&] {
-    SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
-    if constexpr (std::is_void_v<decltype(work())>) {
-      work();
-      transaction.commit();
-    } else {
-      auto result = work();
-      transaction.commit();
-      return result;
-    }
-  });
 }
 
 std::int64_t Store::begin_run(const Environment& environment) {

@@ -25,6 +25,8 @@
 #include <string_view>
 #include <vector>
 
+#include "support/wilson_interval.h"
+
 namespace SQLite {
 class Database;
 }
@@ -108,6 +110,7 @@ struct MetricRow {
   std::string dataset = {};  // evaluated on; "" = the stage's evaluated_on
   std::string reason = {};   // why there is no value
   bool varies = false;  // a time, speed or memory figure: differs between two runs of one suite
+  std::optional<Interval> interval = {};  // at 95 %, in the figure's unit
 };
 
 // Quantities: "max_inf_norm/seq", "avg_kurtosis/seq", … at the sites of DESIGN section 5.
@@ -134,6 +137,20 @@ struct LayerStatistic {
   std::string dataset = {};  // as MetricRow::dataset
 };
 
+// What a model answered to one problem, and what a scoring rule says of it.
+struct GenerationRow {
+  std::int64_t problem = 0;  // its place in the split evaluated, from 0
+  std::string gold = {};     // the right answer as the data set writes it
+  std::string text = {};     // generated after the prompt; any bytes
+  std::int64_t tokens = 0;   // generated
+};
+struct GenerationScore {
+  std::int64_t problem = 0;
+  std::string rule = {};                      // "strict", "flexible", …
+  std::optional<std::string> extracted = {};  // empty: no answer was found
+  bool correct = false;
+};
+
 struct Artifact {
   std::string path = {};    // relative to the folder of the database where possible
   std::string sha256 = {};  // of the weights
@@ -143,6 +160,7 @@ struct StageResult {
   std::vector<MetricRow> metrics = {};
   std::vector<SiteStatistic> site_statistics = {};
   std::vector<LayerStatistic> layer_statistics = {};
+  std::vector<GenerationScore> generation_scores = {};  // of texts that the stage added before
   std::optional<Artifact> artifact = {};
   std::optional<std::int64_t> step = {};
 };
@@ -177,8 +195,8 @@ class Store {
   std::vector<StageRow> stages(std::int64_t cell_id) const;  // in the order planned
 
   // Takes the stage for this run. False, and nothing changed, when it is done already or another
-  // process that is still alive on this machine works on it. Metrics and statistics of an earlier
-  // failed try are removed; the curve stays (see truncate_curve).
+  // process that is still alive on this machine works on it. Metrics, statistics and scores of an
+  // earlier failed try are removed; the curve (see truncate_curve) and generated texts stay.
   [[nodiscard]] bool begin_stage(std::int64_t stage_id, std::int64_t run_id,
                                  std::string_view device, std::string_view dtype);
   void add_curve_points(std::int64_t stage_id, const std::vector<CurvePoint>& points);
@@ -188,6 +206,11 @@ class Store {
   void add_event(std::int64_t stage_id, std::optional<std::int64_t> step, std::string_view kind,
                  std::string_view message);  // "resumed", "micro_batch_halved", …
 
+  // Texts are stored as they are made, so that a killed stage goes on after the last of them. A
+  // second text for a problem replaces the first.
+  void add_generations(std::int64_t stage_id, const std::vector<GenerationRow>& rows);
+  std::vector<GenerationRow> generations(std::int64_t stage_id) const;  // by problem
+
   // Each ends a running stage in one transaction; Error (failed) when it is not running.
   void finish_stage(std::int64_t stage_id, const StageResult& result);
   void fail_stage(std::int64_t stage_id, std::string_view reason,
@@ -195,6 +218,13 @@ class Store {
                   const std::optional<Artifact>& last_good = std::nullopt);
   void stop_stage(std::int64_t stage_id, std::optional<std::int64_t> step = std::nullopt,
                   const std::optional<Artifact>& checkpoint = std::nullopt);
+
+  // Puts scores and metrics of a finished stage in place of those of the same rules and names, in
+  // one transaction; those of other rules stay.
+  void rescore_stage(std::int64_t stage_id, const std::vector<GenerationScore>& scores,
+                     const std::vector<MetricRow>& metrics);
+  std::vector<GenerationScore> generation_scores(std::int64_t stage_id) const;  // by problem, rule
+  std::vector<std::string> stages_with_generations() const;  // keys of those that are done
 
   std::vector<MetricRow> metrics(std::int64_t stage_id) const;  // by data set and name
   std::vector<CurvePoint> curve(std::int64_t stage_id) const;   // by step

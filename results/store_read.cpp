@@ -102,9 +102,10 @@ std::vector<StageRow> Store::stages(std::int64_t cell_id) const {
 
 std::vector<MetricRow> Store::metrics(std::int64_t stage_id) const {
   return guarded(path_, *database_, [&] {
-    BoundStatement query(*database_,
-                         "SELECT name, value, unit, n, dataset, reason, varies FROM metrics"
-                         " WHERE stage_id = ? ORDER BY dataset, name");
+    BoundStatement query(
+        *database_,
+        "SELECT name, value, unit, n, dataset, reason, varies, low, high FROM metrics"
+        " WHERE stage_id = ? ORDER BY dataset, name");
     query.bind_all(stage_id);
     std::vector<MetricRow> rows;
     while (query.step()) {
@@ -115,6 +116,7 @@ std::vector<MetricRow> Store::metrics(std::int64_t stage_id) const {
                       .dataset = query.text(4),
                       .reason = query.text(5),
                       .varies = query.integer(6) != 0});
+      if (!query.is_null(7)) rows.back().interval = Interval{query.real(7), query.real(8)};
     }
     return rows;
   });

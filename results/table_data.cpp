@@ -26,6 +26,8 @@ TableFigures read_figures(const Store& store, std::int64_t suite_id, const char*
     FigureKey key{row.text(0), row.text(1), row.text(2), row.text(3), row.text(4), row.text(5)};
     figures[key] = {.mean = row.real(6),
                     .deviation = optional_real(row, 7),
+                    .low = optional_real(row, 17),
+                    .high = optional_real(row, 18),
                     .seeds = row.integer(8),
                     .n = row.integer(9),
                     .has_value = !row.is_null(6),
@@ -118,28 +120,38 @@ TableFigures outlier_figures(const Store& store, std::int64_t suite_id) {
   return read_figures(store, suite_id,
                       "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
                       " n, best, unit, reason, percent_vs_attnres, NULL, seeds_massive,"
-                      " seeds_counted FROM table_outliers WHERE suite_id = ?");
+                      " seeds_counted, NULL, NULL FROM table_outliers WHERE suite_id = ?");
 }
 
 TableFigures perplexity_figures(const Store& store, std::int64_t suite_id) {
-  return read_figures(store, suite_id,
-                      "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
-                      " n, best, unit, reason, NULL, NULL, NULL, NULL FROM table_perplexity"
-                      " WHERE suite_id = ?");
+  return read_figures(
+      store, suite_id,
+      "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
+      " n, best, unit, reason, NULL, NULL, NULL, NULL, NULL, NULL FROM table_perplexity"
+      " WHERE suite_id = ?");
 }
 
 TableFigures quantization_figures(const Store& store, std::int64_t suite_id) {
   return read_figures(store, suite_id,
                       "SELECT trained_on, model, evaluated_on, method, '',"
                       " printf('%06d|', setting_order) || setting, mean, sd, seeds, n, best, unit,"
-                      " reason, percent_vs_attnres, ratio_to_full, seeds_massive, seeds_counted"
-                      " FROM table_quantization WHERE suite_id = ?");
+                      " reason, percent_vs_attnres, ratio_to_full, seeds_massive, seeds_counted,"
+                      " NULL, NULL FROM table_quantization WHERE suite_id = ?");
+}
+
+TableFigures gsm8k_figures(const Store& store, std::int64_t suite_id) {
+  return read_figures(
+      store, suite_id,
+      "SELECT trained_on, model, evaluated_on, method,"
+      " printf('%06d|', setting_order) || setting, rule, 100 * mean, 100 * sd, seeds,"
+      " n, best, '%', reason, NULL, NULL, NULL, NULL, 100 * low, 100 * high"
+      " FROM table_gsm8k WHERE suite_id = ?");
 }
 
 TableFigures sink_figures(const Store& store, std::int64_t suite_id) {
   return read_figures(store, suite_id,
                       "SELECT trained_on, model, evaluated_on, method, '', metric, mean, sd, seeds,"
-                      " n, 0, unit, reason, NULL, NULL, NULL, NULL FROM table_sinks"
+                      " n, 0, unit, reason, NULL, NULL, NULL, NULL, NULL, NULL FROM table_sinks"
                       " WHERE suite_id = ?");
 }
 
@@ -149,7 +161,7 @@ TableFigures depth_figures(const Store& store, std::int64_t suite_id) {
       "SELECT trained_on, model, evaluated_on, method,"
       " CASE WHEN layer IS NULL THEN '99999|final'"
       " ELSE printf('%05d|layer %d %s', layer, layer, part) END,"
-      " share, mean, sd, seeds, n, 0, unit, '', NULL, NULL, NULL, NULL FROM table_depth"
+      " share, mean, sd, seeds, n, 0, unit, '', NULL, NULL, NULL, NULL, NULL, NULL FROM table_depth"
       " WHERE suite_id = ?");
 }
 

@@ -39,6 +39,7 @@ std::vector<CellGroup> groups_of(const Store& store,
 struct TableFigure {
   double mean = 0;
   std::optional<double> deviation;
+  std::optional<double> low, high;  // ends of the 95 % interval of one seed's figure
   std::int64_t seeds = 0;
   std::int64_t n = 0;
   bool has_value = false;  // false: none of the seeds has one, see reason
@@ -67,7 +68,9 @@ using TableFigures = std::map<FigureKey, TableFigure>;
 TableFigures outlier_figures(const Store& store, std::int64_t suite_id);       // column: metric
 TableFigures perplexity_figures(const Store& store, std::int64_t suite_id);    // column: metric
 TableFigures quantization_figures(const Store& store, std::int64_t suite_id);  // column: setting
-TableFigures sink_figures(const Store& store, std::int64_t suite_id);          // column: metric
+TableFigures gsm8k_figures(const Store& store,
+                           std::int64_t suite_id);  // row: setting, column: rule; in %
+TableFigures sink_figures(const Store& store, std::int64_t suite_id);  // column: metric
 TableFigures depth_figures(const Store& store,
                            std::int64_t suite_id);  // row: router, column: share
 

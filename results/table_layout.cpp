@@ -45,7 +45,11 @@ std::string ratio_text(double ratio) {
 }
 
 std::string mean_text(const TableFigure& figure) {
-  return format_mean(figure.mean, figure.deviation);
+  std::string text = format_mean(figure.mean, figure.deviation);
+  if (figure.low && figure.high) {
+    text += fmt::format(" [{}, {}]", format_figure(*figure.low), format_figure(*figure.high));
+  }
+  return text;
 }
 
 // The n that all figures of a set share, 0 when they differ or there is none.

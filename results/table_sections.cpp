@@ -41,6 +41,7 @@ constexpr Labelled kSinks[] = {
     {"d4_concentration", "D.4 concentration C"},
     {"d4_negative_entropy", "D.4 negative entropy E"},
     {"depth_null_mass", "depth null mass"}};
+constexpr const char* kGsm8kRules[] = {"strict", "flexible", "openai", "numeric"};
 constexpr Labelled kShares[] = {{"null", "null mass"},
                                 {"embedding", "weight on the embedding"},
                                 {"newest", "weight on the newest source"},
@@ -239,6 +240,25 @@ std::string perplexity_section(const TableScope& scope) {
     text += section(part_heading(part[0], ""), n, table, notes);
   }
   return text;
+}
+
+std::string gsm8k_section(const TableScope& scope) {
+  const auto figures = gsm8k_figures(scope.store, scope.suite.id);
+  return columns_per_evaluation(
+      scope, figures, "Rule", [&](const CellGroup& group, const std::string& evaluated) {
+        auto names = values_of(figures, &FigureKey::column, group, &evaluated);
+        std::vector<std::string> rules;
+        for (const char* rule : kGsm8kRules) {
+          if (names.erase(rule) > 0) rules.emplace_back(rule);
+        }
+        rules.insert(rules.end(), names.begin(), names.end());
+        std::vector<TableRows> tables;
+        for (const auto& setting : values_of(figures, &FigureKey::row, group, &evaluated)) {
+          tables.push_back({without_order(setting), {}});
+          for (const auto& rule : rules) tables.back().rows.push_back({setting, rule, rule});
+        }
+        return tables;
+      });
 }
 
 std::string sinks_section(const TableScope& scope) {

@@ -19,6 +19,7 @@ std::string perplexity_section(const TableScope& scope);
 std::string outliers_section(const TableScope& scope);
 std::string outlier_variants_section(const TableScope& scope);
 std::string quantization_section(const TableScope& scope);
+std::string gsm8k_section(const TableScope& scope);
 std::string sinks_section(const TableScope& scope);
 std::string depth_section(const TableScope& scope);
 std::string training_section(const TableScope& scope);

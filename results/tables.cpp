@@ -55,6 +55,11 @@ constexpr TableKind kTables[] = {
      "SELECT count(*) FROM table_quantization WHERE suite_id = ? AND"
      " precision <> 'full'",
      OASIS_ROWS("table_quantization")},
+    {"gsm8k", "table_gsm8k", "GSM8K Pass@1",
+     "Problems whose one generated answer is right, in percent, under each scoring rule. One seed:"
+     " in brackets the 95 % Wilson interval over problems; several: mean ± sample standard"
+     " deviation.",
+     gsm8k_section, OASIS_COUNT("table_gsm8k"), OASIS_ROWS("table_gsm8k")},
     {"sinks", "table_sinks", "Attention sinks, null evidence and the D.4 quantities",
      "Mean ± sample standard deviation over seeds, at full precision.", sinks_section,
      OASIS_COUNT("table_sinks"), OASIS_ROWS("table_sinks")},

@@ -99,6 +99,43 @@ TEST_F(Tables, SinksAndDepthGolden) {
       << text;
 }
 
+TEST_F(Tables, Gsm8kGolden) {
+  {
+    auto store = Store::open(path_, Store::Mode::kCreate);
+    const auto run = store.begin_run({.machine = "host"});
+    const auto suite = store.add_suite("sample", "{}");
+    double correct = 0.4;
+    for (const std::string method : {"attnres", "oasis"}) {
+      for (const std::int64_t seed : {1, 2}) {
+        if (method == "attnres" && seed == 2) continue;
+        const auto cell = store.add_cell(sample_cell(suite, method, seed));
+        auto spec = sample_stage(method + std::to_string(seed), "quantized", "gsm8k");
+        spec.weight_bits = spec.activation_bits = 4;
+        spec.points = "published";
+        const auto stage = store.plan_stage(cell, spec);
+        ASSERT_TRUE(store.begin_stage(stage.id, run, "cpu", "float32"));
+        MetricRow metric{.name = "gsm8k_pass1_flexible", .value = correct, .unit = "1", .n = 200};
+        metric.interval = Interval{correct - 0.05, correct + 0.075};
+        MetricRow strict = metric;
+        strict.name = "gsm8k_pass1_strict";
+        store.finish_stage(stage.id, {.metrics = {metric, strict}});
+        correct += 0.1;
+      }
+    }
+  }
+  const std::string text = render({.names = {"gsm8k", "claims"}});
+  EXPECT_NE(text.find(R"(evaluated on gsm8k: W4A4 published**
+
+| Rule         |      attnres, 1 seed | oasis, 2 seeds |   n |
+| ------------ | -------------------: | -------------: | --: |
+| strict (%)   | 40.00 [35.00, 47.50] |   55.00 ± 7.07 | 200 |
+| flexible (%) | 40.00 [35.00, 47.50] |   55.00 ± 7.07 | 200 |
+)"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("+12.42 points | +15.00 points |        1 |"), std::string::npos) << text;
+}
+
 TEST_F(Tables, EverythingThatHasContentIsPrinted) {
   write_sample();
   std::string text = render({});

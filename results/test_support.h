@@ -160,6 +160,16 @@ inline void write_sample_results(Store& store, const std::string& tag = "host") 
       store.finish_stage(
           stage.id,
           {.metrics = {{.name = "perplexity", .value = base * 1e4, .unit = "1", .n = 4096}}});
+      const auto asked = store.plan_stage(cell, sample_stage("gsm8k-" + name, "gsm8k", "gsm8k"));
+      ASSERT_TRUE(store.begin_stage(asked.id, run, "cpu", "float32"));
+      store.add_generations(asked.id, {{0, "18", "#### 18", 4}, {1, "1,234", "It is 7.", 5}});
+      store.finish_stage(asked.id, {.metrics = {{.name = "gsm8k_pass1_strict",
+                                                 .value = figure % 2 == 0 ? 0.5 : 0.25,
+                                                 .unit = "1",
+                                                 .n = 2,
+                                                 .interval = Interval{0.1, 0.9}}},
+                                    .generation_scores = {{0, "strict", "18", true},
+                                                          {1, "strict", std::nullopt, false}}});
       ++figure;
     }
   }

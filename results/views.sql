@@ -12,8 +12,8 @@ CREATE VIEW cell_metrics AS
          c.label AS method, c.seed, t.id AS stage_id, t.kind, t.weight_bits, t.activation_bits,
          CASE WHEN t.weight_bits IS NULL THEN 'full'
               ELSE printf('W%dA%d', t.weight_bits, t.activation_bits) END AS precision,
-         t.points, t.quantizer, m.dataset AS evaluated_on, m.name AS metric, m.value, m.unit, m.n,
-         m.reason, m.varies
+         t.points, t.quantizer, m.dataset AS evaluated_on, m.name AS metric, m.value, m.low, m.high,
+         m.unit, m.n, m.reason, m.varies
   FROM suites s
   JOIN cells c ON c.suite_id = s.id
   JOIN cell_stages x ON x.cell_id = c.id
@@ -28,9 +28,20 @@ CREATE VIEW metric_summary AS
                           evaluated_on, metric, unit) AS mean
     FROM cell_metrics)
   SELECT suite_id, suite, trained_on, model, method, kind, precision, weight_bits, activation_bits,
-         points, quantizer, evaluated_on, metric, unit, mean,
+         points, quantizer,
+         CASE precision WHEN 'full' THEN 'full precision'
+              ELSE precision || ' ' || points ||
+                   CASE quantizer WHEN '' THEN '' ELSE ', ' || quantizer END
+         END AS setting,
+         -- full precision first, then fewer and fewer bits, published points before others
+         ifnull((100 - weight_bits) * 1000 + (100 - activation_bits) * 10
+                + (points <> 'published'), 0) AS setting_order,
+         evaluated_on, metric, unit, mean,
          CASE WHEN count(value) > 1
               THEN sqrt(sum((value - mean) * (value - mean)) / (count(value) - 1)) END AS sd,
+         -- the 95 % interval of one seed's figure; over several seeds the deviation is what counts
+         CASE count(value) WHEN 1 THEN max(low) END AS low,
+         CASE count(value) WHEN 1 THEN max(high) END AS high,
          min(value) AS lowest, max(value) AS highest, count(value) AS seeds,
          count(*) - count(value) AS seeds_without_value, min(n) AS n,
          group_concat(DISTINCT reason) AS reason
@@ -112,14 +123,7 @@ CREATE VIEW table_perplexity AS
 CREATE VIEW table_quantization AS
   -- perplexity at full precision (precision 'full') and under each quantization setting
   SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.precision,
-         m.weight_bits, m.activation_bits, m.points, m.quantizer,
-         CASE m.precision WHEN 'full' THEN 'full precision'
-              ELSE m.precision || ' ' || m.points ||
-                   CASE m.quantizer WHEN '' THEN '' ELSE ', ' || m.quantizer END
-         END AS setting,
-         -- full precision first, then fewer and fewer bits, published points before others
-         ifnull((100 - m.weight_bits) * 1000 + (100 - m.activation_bits) * 10
-                + (m.points <> 'published'), 0) AS setting_order,
+         m.weight_bits, m.activation_bits, m.points, m.quantizer, m.setting, m.setting_order,
          m.metric, m.unit, m.mean, m.sd, m.lowest, m.highest, m.seeds, m.n, m.reason,
          m.mean / nullif(f.mean, 0) AS ratio_to_full,
          100 * (m.mean / nullif(b.mean, 0) - 1) AS percent_vs_attnres,
@@ -141,6 +145,24 @@ CREATE VIEW table_quantization AS
     ON k.suite_id = m.suite_id AND k.trained_on = m.trained_on AND k.model = m.model
    AND k.method = m.method AND k.evaluated_on = m.evaluated_on
   WHERE m.metric = 'perplexity' AND m.kind IN ('evaluate', 'quantized');
+
+CREATE VIEW table_gsm8k AS
+  -- GSM8K Pass@1 (a share of problems) under each scoring rule and quantization setting; low, high:
+  -- 95 % Wilson interval of the one seed there is
+  SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.precision,
+         m.weight_bits, m.activation_bits, m.points, m.quantizer, m.setting, m.setting_order,
+         substr(m.metric, length('gsm8k_pass1_') + 1) AS rule, m.unit, m.mean, m.sd, m.low, m.high,
+         m.lowest, m.highest, m.seeds, m.n, m.reason,
+         100 * (m.mean - b.mean) AS points_vs_attnres,
+         m.mean = max(m.mean) OVER (
+           PARTITION BY m.suite_id, m.trained_on, m.model, m.evaluated_on, m.kind, m.setting,
+                        m.metric) AS best
+  FROM metric_summary m
+  LEFT JOIN metric_summary b
+    ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
+   AND b.method = 'attnres' AND b.kind = m.kind AND b.setting = m.setting
+   AND b.evaluated_on = m.evaluated_on AND b.metric = m.metric AND b.unit = m.unit
+  WHERE m.metric GLOB 'gsm8k_pass1_*';
 
 CREATE VIEW table_sinks AS
   -- attention sinks, null evidence and the D.4 quantities at full precision; no order is implied
@@ -251,16 +273,20 @@ CREATE VIEW claims AS
   -- the paper's headline figures beside ours: mean over settings (trained on x model x evaluated
   -- on) of the difference between the mean of `oasis` and the mean of `attnres`; no verdict
   WITH ours AS (
-    SELECT 'max_inf_norm' AS id, suite_id, percent_vs_attnres, seeds FROM table_outliers
+    SELECT 'max_inf_norm' AS id, suite_id, percent_vs_attnres AS difference, seeds FROM table_outliers
     WHERE method = 'oasis' AND metric = 'max_inf_norm/seq'
     UNION ALL
     SELECT 'avg_kurtosis', suite_id, percent_vs_attnres, seeds FROM table_outliers
     WHERE method = 'oasis' AND metric = 'avg_kurtosis/seq'
     UNION ALL
     SELECT 'perplexity_w8a8', suite_id, percent_vs_attnres, seeds FROM table_quantization
-    WHERE method = 'oasis' AND precision = 'W8A8' AND points = 'published' AND quantizer = '')
+    WHERE method = 'oasis' AND precision = 'W8A8' AND points = 'published' AND quantizer = ''
+    UNION ALL
+    SELECT 'gsm8k_pass1_w4a4', suite_id, points_vs_attnres, seeds FROM table_gsm8k
+    WHERE method = 'oasis' AND precision = 'W4A4' AND points = 'published' AND quantizer = ''
+      AND rule = 'strict')
   SELECT s.id AS suite_id, s.name AS suite, p.id, p.text, p.value AS paper, p.unit,
-         avg(o.percent_vs_attnres) AS ours, count(o.percent_vs_attnres) AS settings,
+         avg(o.difference) AS ours, count(o.difference) AS settings,
          min(o.seeds) AS seeds, p.source
   FROM suites s
   CROSS JOIN paper_claims p
@@ -290,7 +316,8 @@ CREATE VIEW comparable AS
   FROM stages
   UNION ALL
   SELECT 'metric', t.key || '|' || m.dataset || '|' || m.name,
-         quote(m.value) || '|' || quote(m.reason) || '|' || m.unit || '|' || m.n
+         quote(m.value) || '|' || quote(m.low) || '|' || quote(m.high) || '|' || quote(m.reason) ||
+         '|' || m.unit || '|' || m.n
   FROM metrics m JOIN stages t ON t.id = m.stage_id WHERE NOT m.varies
   UNION ALL
   SELECT 'curve', t.key || '|' || printf('%012d', p.step),
@@ -306,6 +333,15 @@ CREATE VIEW comparable AS
                   l.part || '|' || quote(l.head) || '|' || quote(l.source),
          quote(l.value) || '|' || l.unit || '|' || l.n
   FROM layer_statistics l JOIN stages t ON t.id = l.stage_id
+  UNION ALL
+  SELECT 'generation', t.key || '|' || printf('%08d', g.problem),
+         g.gold || '|' || g.tokens || '|' || replace(replace(g.text, '\', '\\'), char(10), '\n')
+  FROM generations g JOIN stages t ON t.id = g.stage_id
+  UNION ALL
+  SELECT 'generation score', t.key || '|' || printf('%08d', g.problem) || '|' || c.rule,
+         quote(c.extracted) || '|' || c.correct
+  FROM generation_scores c JOIN generations g ON g.id = c.generation_id
+  JOIN stages t ON t.id = g.stage_id
   UNION ALL
   SELECT 'claim', id, text || '|' || value || '|' || unit || '|' || source FROM paper_claims;
 

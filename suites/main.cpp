@@ -12,6 +12,7 @@
 #include "suites/commands/doctor_command.h"
 #include "suites/commands/evaluate_command.h"
 #include "suites/commands/export_command.h"
+#include "suites/commands/gsm8k_command.h"
 #include "suites/commands/inspect_command.h"
 #include "suites/commands/plan_command.h"
 #include "suites/commands/query_command.h"
@@ -47,6 +48,7 @@ int main(int argc, char** argv) {
   oasis::add_export_command(app);
   oasis::add_inspect_command(app);
   oasis::add_evaluate_command(app);
+  oasis::add_gsm8k_command(app);
   oasis::add_data_command(app);
   oasis::add_doctor_command(app);
   oasis::add_suite_schema_command(app);
