@@ -17,6 +17,7 @@
 #include "suites/commands/status_command.h"
 #include "suites/commands/suite_schema_command.h"
 #include "suites/commands/tables_command.h"
+#include "suites/commands/tokenize_command.h"
 #include "support/error.h"
 
 namespace {
@@ -44,6 +45,7 @@ int main(int argc, char** argv) {
   oasis::add_inspect_command(app);
   oasis::add_evaluate_command(app);
   oasis::add_data_command(app);
+  oasis::add_tokenize_command(app);
   oasis::add_doctor_command(app);
   oasis::add_suite_schema_command(app);
   try {
