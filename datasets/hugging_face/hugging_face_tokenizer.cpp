@@ -67,17 +67,13 @@ class WorkspacePool {
   std::vector<std::unique_ptr<Workspace>> idle_;
 };
 
-// Those that are looked for in the text as it is, or in the normalized text.
-std::vector<AddedToken> tokens_to_find(const HuggingFaceDescription& description, bool normalized) {
+// Those that are looked for in the text as it is, or in the normalized text; special ones first.
+std::vector<AddedToken> tokens_to_find(const std::vector<AddedToken>& all, bool normalized) {
   std::vector<AddedToken> tokens;
   for (const bool special : {true, false}) {
-    for (const auto& token : description.added_tokens) {
-      if (token.special != special || token.normalized != normalized) continue;
-      tokens.push_back(token);
-      if (!normalized || !description.nfc) continue;
-      std::string buffer;
-      tokens.back().content = std::string(to_nfc(token.content, buffer));
-    }
+    std::copy_if(all.begin(), all.end(), std::back_inserter(tokens), [&](const AddedToken& token) {
+      return token.special == special && token.normalized == normalized;
+    });
   }
   return tokens;
 }
@@ -91,8 +87,8 @@ class HuggingFaceTokenizer : public Tokenizer {
         nfc_(description.nfc),
         before_(std::move(description.before)),
         after_(std::move(description.after)),
-        added_(tokens_to_find(description, false)),
-        normalized_added_(tokens_to_find(description, true)),
+        added_(tokens_to_find(description.added_tokens, false)),
+        normalized_added_(tokens_to_find(description.added_tokens, true)),
         pre_tokenizer_(description.pre_tokenizer),
         bpe_(description.bpe, where + ": model") {
     cuttable_ = pre_tokenizer_.lines_are_independent() &&
@@ -240,6 +236,16 @@ std::uint32_t id_of_end(const HuggingFaceDescription& description, const std::st
       where);
 }
 
+TokenizerPtr make_tokenizer(std::string json, const std::string& where,
+                            HuggingFaceDescription description, std::uint32_t end_of_text) {
+  std::string buffer;
+  for (auto& token : description.added_tokens) {
+    if (description.nfc && token.normalized) token.content = to_nfc(token.content, buffer);
+  }
+  return std::make_shared<HuggingFaceTokenizer>(std::move(json), where, std::move(description),
+                                                end_of_text);
+}
+
 // {"eos_token": "</s>"} or {"eos_token": {"content": "</s>", …}}; nothing when there is no file or
 // no such token in it.
 std::optional<std::string> read_eos_token(const std::filesystem::path& file) {
@@ -262,8 +268,7 @@ TokenizerPtr hugging_face_from_json(std::string text, const std::string& where,
                                     const std::optional<std::string>& end_of_text) {
   auto description = parse_tokenizer_json(text, where);
   const auto end = id_of_end(description, where, end_of_text);
-  return std::make_shared<HuggingFaceTokenizer>(std::move(text), where, std::move(description),
-                                                end);
+  return make_tokenizer(std::move(text), where, std::move(description), end);
 }
 
 TokenizerPtr load_hugging_face(const std::filesystem::path& path) {
@@ -283,8 +288,8 @@ TokenizerPtr load_saved_hugging_face(const std::filesystem::path& folder, const 
     throw bad_input("{}: damaged: its SHA-256 is {}, not {}", file.string(), found, sha256);
   }
   auto description = parse_tokenizer_json(text, file.string());
-  auto tokenizer = std::make_shared<HuggingFaceTokenizer>(std::move(text), file.string(),
-                                                          std::move(description), end_of_text);
+  auto tokenizer =
+      make_tokenizer(std::move(text), file.string(), std::move(description), end_of_text);
   check_token(end_of_text, tokenizer->vocab_size());
   return tokenizer;
 }

@@ -68,6 +68,8 @@ TEST(HuggingFaceTokenizer, NormalizedTokensAreFoundInNormalizedText) {
   const auto tokenizer = tokenizer_of(description);
   EXPECT_EQ(tokenizer->encode("e\u0301q\u00e9q"), (Ids{257, 257}));
   EXPECT_EQ(tokenizer->encode("e\u0301w\u00e9w"), (Ids{258, 0xc3, 0xa9, 'w'}));
+  // And decode so, where é is the letter of byte 0xe9.
+  EXPECT_EQ(tokenizer->decode(Ids{257, 258}), "\xe9qe\u0301w");
 }
 
 TEST(HuggingFaceTokenizer, SpecialTokensStandRoundATextWhereAskedFor) {
