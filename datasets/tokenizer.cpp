@@ -76,8 +76,9 @@ TokenizerPtr load_tokenizer(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(file) && has_tokenizer(folder)) return load_hugging_face(folder);
   std::ifstream stream(file, std::ios::binary);
   if (!stream) {
-    throw bad_input("{}: cannot be read; the folder holds no tokenizer of this program",
-                    file.string());
+    throw bad_input(
+        "{}: cannot be read; the folder holds no tokenizer of this program, and no tokenizer.json",
+        file.string());
   }
   std::stringstream text;
   text << stream.rdbuf();

@@ -3,6 +3,7 @@
 // tests/python/bench_tokenizer.py sets it beside the Python package `tokenizers`.
 #include <CLI/CLI.hpp>
 #include <ctime>
+#include <exception>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -11,7 +12,7 @@
 
 #include "datasets/hugging_face/hugging_face_tokenizer.h"
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   CLI::App app("Times a tokenizer");
   std::string path, texts_file;
   int rounds = 5;
@@ -39,4 +40,7 @@ int main(int argc, char** argv) {
   }
   std::cout << nlohmann::json{{"seconds", seconds}, {"tokens", tokens}} << "\n";
   return 0;
+} catch (const std::exception& error) {
+  std::cerr << error.what() << "\n";
+  return 1;
 }
