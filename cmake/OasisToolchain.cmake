@@ -26,8 +26,17 @@ endif()
 if(OASIS_CUDA)
   find_package(CUDAToolkit 13 QUIET)
   if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
-    # Code for Ampere and Hopper, and PTX of the latter for what comes after.
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 90 CACHE STRING "GPU architectures")
+    # For this machine's GPUs, else for Hopper; each costs a minute of compiling. For others:
+    # -DCMAKE_CUDA_ARCHITECTURES="80;90;100;120".
+    execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+      OUTPUT_VARIABLE architectures ERROR_QUIET)
+    string(REGEX MATCHALL "[0-9]+\\.[0-9]" architectures "${architectures}")
+    list(TRANSFORM architectures REPLACE "\\." "")
+    list(REMOVE_DUPLICATES architectures)
+    if(NOT architectures)
+      set(architectures 90)
+    endif()
+    set(CMAKE_CUDA_ARCHITECTURES ${architectures} CACHE STRING "GPU architectures")
     set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
     enable_language(CUDA)
     set(CMAKE_CUDA_STANDARD 20)

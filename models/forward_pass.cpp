@@ -7,13 +7,13 @@
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/sigmoid.h>
 #include <fmt/format.h>
 
 #include <cmath>
 
 #include "kernels/attention/attention.h"
 #include "kernels/gated_mlp/gated_product.h"
+#include "kernels/head_gate/head_gate.h"
 #include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
@@ -61,21 +61,50 @@ at::Tensor ForwardPass::linear(const at::Tensor& x, const Linear& weights,
   return point(name, oasis::linear(x, weights.weight, weights.bias));
 }
 
-at::Tensor ForwardPass::norm(const at::Tensor& x, const at::Tensor& weight, const std::string& name,
-                             bool is_site) {
-  auto y = rms_norm(x, weight, config_.rms_norm_eps);
-  if (!name.empty()) y = point(name, y);
-  if (is_site) site(name, y);
-  return y;
+std::vector<at::Tensor> ForwardPass::linears(
+    const at::Tensor& x, const std::vector<std::pair<const Linear*, std::string>>& layers) {
+  std::vector<at::Tensor> weights, outputs;
+  bool plain = !explicit_points_;
+  for (const auto& [layer, name] : layers) {
+    weights.push_back(layer->weight);
+    plain = plain && !layer->bias.defined();
+  }
+  if (plain) return oasis::linears(x, weights);
+  for (const auto& [layer, name] : layers) outputs.push_back(linear(x, *layer, name));
+  return outputs;
 }
 
-at::Tensor ForwardPass::rotate(const at::Tensor& x) {
-  const auto turned = [&](const at::Tensor& part) {
-    return rope(part, config_.rope_theta, 0, rope_divisors_, config_.rope_scaling.attention_factor);
-  };
+at::Tensor ForwardPass::add_and_norm(at::Tensor& h, const at::Tensor& branch,
+                                     const std::string& sum, const at::Tensor& weight,
+                                     const std::string& name) {
+  at::Tensor y;
+  if (explicit_points_) {
+    if (branch.defined()) h = point(sum, h + branch);
+    y = point(name, rms_norm(h, weight, config_.rms_norm_eps));
+  } else {
+    std::tie(h, y) = add_rms_norm(h, branch, weight, config_.rms_norm_eps);
+  }
+  site(name, y);
+  return sequences(y);
+}
+
+at::Tensor ForwardPass::heads(const at::Tensor& projected) const {
+  return projected.view({batch_, length_, -1, config_.head_dim}).transpose(1, 2);
+}
+
+at::Tensor ForwardPass::rotate(const at::Tensor& x, const at::Tensor& gain) {
+  const auto& scaling = config_.rope_scaling;
   const int64_t rotated = config_.rotary_dim(), rest = config_.head_dim - rotated;
-  if (rest == 0) return turned(x);
-  return at::cat({turned(x.narrow(-1, 0, rotated)), x.narrow(-1, rotated, rest)}, -1);
+  if (rest == 0 && gain.defined()) {
+    return rms_norm_rope(x, gain, config_.rms_norm_eps, config_.rope_theta, 0, rope_divisors_,
+                         scaling.attention_factor);
+  }
+  const auto y = gain.defined() ? rms_norm(x, gain, config_.rms_norm_eps) : x;
+  const auto turned = [&](const at::Tensor& part) {
+    return rope(part, config_.rope_theta, 0, rope_divisors_, scaling.attention_factor);
+  };
+  if (rest == 0) return turned(y);
+  return at::cat({turned(y.narrow(-1, 0, rotated)), y.narrow(-1, rotated, rest)}, -1);
 }
 
 std::pair<at::Tensor, at::Tensor> ForwardPass::attend(int64_t layer, const at::Tensor& q,
@@ -97,50 +126,61 @@ std::pair<at::Tensor, at::Tensor> ForwardPass::attend(int64_t layer, const at::T
   return {at::matmul(point(name + ".probs", probs), values.to(probs.scalar_type())), rho};
 }
 
-ForwardPass::AttentionOutput ForwardPass::attention(int64_t index, const at::Tensor& input) {
-  if (!model_.recompute() || observer_ != nullptr) return run_attention(index, input);
+ForwardPass::AttentionOutput ForwardPass::attention(int64_t index, at::Tensor& h,
+                                                    const at::Tensor& branch,
+                                                    const std::string& sum) {
+  const auto normed = [index](ForwardPass& pass, at::Tensor& x, const at::Tensor& added,
+                              const std::string& point) {
+    const auto name = fmt::format("model.layers.{}.input_layernorm", index);
+    const auto& layer = pass.model_.layers()[static_cast<size_t>(index)];
+    return pass.add_and_norm(x, added, point, layer.input_layernorm, name);
+  };
+  if (!recomputes()) return run_attention(index, normed(*this, h, branch, sum));
+  if (branch.defined()) h = h + branch;
   const auto outputs = recompute(
-      [model = &model_, tokens = tokens_, index](const at::Tensor& x) {
-        const auto out = ForwardPass(*model, tokens, nullptr).run_attention(index, x);
+      [normed, index, model = &model_, tokens = tokens_](const at::Tensor& input) {
+        ForwardPass pass(*model, tokens, nullptr);
+        at::Tensor x = input;
+        const auto out = pass.run_attention(index, normed(pass, x, {}, ""));
         return out.psi.defined() ? std::vector{out.value, out.psi} : std::vector{out.value};
       },
-      input);
+      h);
   return {outputs[0], outputs.size() > 1 ? outputs[1] : at::Tensor()};
 }
 
-at::Tensor ForwardPass::mlp(int64_t index, const at::Tensor& input) {
-  if (!model_.recompute() || observer_ != nullptr) return run_mlp(index, input);
+at::Tensor ForwardPass::mlp(int64_t index, at::Tensor& h, const at::Tensor& branch,
+                            const std::string& sum) {
+  const auto normed = [index](ForwardPass& pass, at::Tensor& x, const at::Tensor& added,
+                              const std::string& point) {
+    const auto name = fmt::format("model.layers.{}.post_attention_layernorm", index);
+    const auto& layer = pass.model_.layers()[static_cast<size_t>(index)];
+    return pass.add_and_norm(x, added, point, layer.post_attention_layernorm, name);
+  };
+  if (!recomputes()) return run_mlp(index, normed(*this, h, branch, sum));
+  if (branch.defined()) h = h + branch;
   return recompute(
-      [model = &model_, tokens = tokens_, index](const at::Tensor& x) {
-        return std::vector{ForwardPass(*model, tokens, nullptr).run_mlp(index, x)};
+      [normed, index, model = &model_, tokens = tokens_](const at::Tensor& input) {
+        ForwardPass pass(*model, tokens, nullptr);
+        at::Tensor x = input;
+        return std::vector{pass.run_mlp(index, normed(pass, x, {}, ""))};
       },
-      input)[0];
+      h)[0];
 }
 
-ForwardPass::AttentionOutput ForwardPass::run_attention(int64_t index, const at::Tensor& input) {
+ForwardPass::AttentionOutput ForwardPass::run_attention(int64_t index, const at::Tensor& x) {
   const auto& layer = model_.layers()[static_cast<size_t>(index)];
-  const auto name = fmt::format("model.layers.{}", index);
-  const auto attn = name + ".self_attn";
-  const auto x = sequences(norm(input, layer.input_layernorm, name + ".input_layernorm", true));
-  const auto heads = [&](const at::Tensor& projected) {
-    return projected.view({batch_, length_, -1, config_.head_dim});
-  };
-  auto q = heads(linear(x, layer.q_proj, attn + ".q_proj"));
-  auto k = heads(linear(x, layer.k_proj, attn + ".k_proj"));
-  const auto v = heads(linear(x, layer.v_proj, attn + ".v_proj")).transpose(1, 2);
-  if (config_.qk_norm) {
-    q = norm(q, layer.q_norm, "", false);
-    k = norm(k, layer.k_norm, "", false);
-  }
-  q = rotate(q.transpose(1, 2));
-  k = rotate(k.transpose(1, 2));
+  const auto attn = fmt::format("model.layers.{}.self_attn", index);
+  const auto projected = linears(x, {{&layer.q_proj, attn + ".q_proj"},
+                                     {&layer.k_proj, attn + ".k_proj"},
+                                     {&layer.v_proj, attn + ".v_proj"}});
+  const auto q = rotate(heads(projected[0]), layer.q_norm);
+  const auto k = rotate(heads(projected[1]), layer.k_norm);
+  const auto v = heads(projected[2]);
   const auto [by_head, rho] = attend(index, q, k, v);
   auto context = point(attn + ".context", by_head.transpose(1, 2).reshape({batch_, length_, -1}));
   if (config_.method.gate) {
-    const auto slices = x.view({batch_, length_, config_.num_attention_heads, -1});
-    const auto logits = (slices * layer.head_gate.weight).sum(-1) + layer.head_gate.bias;
-    context = (heads(context) * at::sigmoid(logits).unsqueeze(-1).to(context.scalar_type()))
-                  .reshape({batch_, length_, -1});
+    const auto gated = context.view({batch_, length_, -1, config_.head_dim}).transpose(1, 2);
+    context = head_gate(x, layer.head_gate.weight, layer.head_gate.bias, gated);
     context = point(attn + ".gated_context", context);
   }
   AttentionOutput out;
@@ -153,27 +193,30 @@ ForwardPass::AttentionOutput ForwardPass::run_attention(int64_t index, const at:
   return out;
 }
 
-at::Tensor ForwardPass::run_mlp(int64_t index, const at::Tensor& input) {
+at::Tensor ForwardPass::run_mlp(int64_t index, const at::Tensor& x) {
   const auto& layer = model_.layers()[static_cast<size_t>(index)];
   const auto name = fmt::format("model.layers.{}", index);
-  const auto x = sequences(
-      norm(input, layer.post_attention_layernorm, name + ".post_attention_layernorm", true));
-  const auto gate = linear(x, layer.gate_proj, name + ".mlp.gate_proj");
-  const auto up = linear(x, layer.up_proj, name + ".mlp.up_proj");
-  const auto product = point(name + ".mlp.product", gated_product(gate, up));
+  const auto gate_up = linears(
+      x, {{&layer.gate_proj, name + ".mlp.gate_proj"}, {&layer.up_proj, name + ".mlp.up_proj"}});
+  const auto product = point(name + ".mlp.product", gated_product(gate_up[0], gate_up[1]));
   const auto out = linear(product, layer.down_proj, name + ".mlp.down_proj");
   site(name + ".mlp", out);
   return out;
 }
 
 at::Tensor ForwardPass::run_residual(at::Tensor h) {
+  at::Tensor branch;
+  std::string name, sum;  // of the layer before
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
-    const auto name = fmt::format("model.layers.{}", i);
-    h = point(name + ".attn_res_sa", h + attention(i, h).value);
-    h = point(name + ".attn_res_mlp", h + mlp(i, h));
-    site(name, h);
+    const auto attn = attention(i, h, branch, sum);
+    if (i > 0) site(name, h);
+    name = fmt::format("model.layers.{}", i);
+    branch = mlp(i, h, attn.value, name + ".attn_res_sa");
+    sum = name + ".attn_res_mlp";
   }
-  return h;
+  const auto y = add_and_norm(h, branch, sum, model_.final_norm(), "model.norm");
+  site(name, h);
+  return y;
 }
 
 at::Tensor ForwardPass::run() {
@@ -184,8 +227,7 @@ at::Tensor ForwardPass::run() {
   at::Tensor h;
   switch (config_.method.routing) {
     case Routing::kNone:
-      h = run_residual(embedding);
-      break;
+      return run_residual(embedding);
     case Routing::kProjected:
       h = run_projected(embedding);
       break;
@@ -194,7 +236,7 @@ at::Tensor ForwardPass::run() {
       h = run_pseudo_query(embedding);
       break;
   }
-  return sequences(norm(h, model_.final_norm(), "model.norm", true));
+  return add_and_norm(h, {}, "", model_.final_norm(), "model.norm");
 }
 
 }  // namespace oasis

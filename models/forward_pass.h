@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -35,19 +36,29 @@ class ForwardPass {
   at::Tensor run_projected(const at::Tensor& embedding);
   at::Tensor run_pseudo_query(const at::Tensor& embedding);
 
-  // norm1, attention, o_proj; norm2, SwiGLU: as the model wants it, recomputed or not
-  AttentionOutput attention(int64_t layer, const at::Tensor& x);
-  at::Tensor mlp(int64_t layer, const at::Tensor& x);
-  AttentionOutput run_attention(int64_t layer, const at::Tensor& x);
+  // A layer's norm with its attention, or with its MLP, recomputed or not as the model wants it.
+  // First h += branch where there is one; `sum` is that sum's point.
+  AttentionOutput attention(int64_t layer, at::Tensor& h, const at::Tensor& branch = {},
+                            const std::string& sum = "");
+  at::Tensor mlp(int64_t layer, at::Tensor& h, const at::Tensor& branch = {},
+                 const std::string& sum = "");
+  AttentionOutput run_attention(int64_t layer, const at::Tensor& x);  // of the norm's output
   at::Tensor run_mlp(int64_t layer, const at::Tensor& x);
-  at::Tensor rotate(const at::Tensor& x);  // RoPE on x [B, H, T, d]
+  at::Tensor heads(const at::Tensor& projected) const;  // [.., H·d] as [B, H, T, d]
+  // RoPE on x [B, H, T, d], after the QK norm where there is a gain
+  at::Tensor rotate(const at::Tensor& x, const at::Tensor& gain);
   // [B, H, T, d] and null posterior [B, H, T]
   std::pair<at::Tensor, at::Tensor> attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                            const at::Tensor& v);
 
   at::Tensor linear(const at::Tensor& x, const Linear& weights, const std::string& name);
-  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const std::string& name,
-                  bool is_site);
+  // Several linear layers of one input.
+  std::vector<at::Tensor> linears(const at::Tensor& x,
+                                  const std::vector<std::pair<const Linear*, std::string>>& layers);
+  // The norm of h, a point and a site, after h += branch.
+  at::Tensor add_and_norm(at::Tensor& h, const at::Tensor& branch, const std::string& sum,
+                          const at::Tensor& weight, const std::string& name);
+  bool recomputes() const { return model_.recompute() && observer_ == nullptr; }
   at::Tensor point(const std::string& name, const at::Tensor& value);
   void site(const std::string& name, const at::Tensor& value);
 
@@ -60,10 +71,11 @@ class ForwardPass {
               const at::Tensor& psi);
   void append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
                   const SourceLayers& layers, const at::Tensor& psi);
-  at::Tensor recency(const Router& router, int64_t sources);  // [n]
-  at::Tensor nulls(const std::vector<int64_t>& sources);      // [n, M] or undefined
-  at::Tensor beta(const Router& router);                      // [1] or undefined
-  at::Tensor sequences(const at::Tensor& rows) const;         // [M, …] as [B, T, …]
+  void share_null(int64_t slot, int64_t with);  // as DepthHistory::share_null
+  void prepare_routers();                       // fills router_terms_
+  DepthLine recency(size_t sources) const;
+  at::Tensor nulls(const std::vector<int64_t>& sources);  // [n, M] or undefined
+  at::Tensor sequences(const at::Tensor& rows) const;     // [M, …] as [B, T, …]
 
   const Decoder& model_;
   const ModelConfig& config_;
@@ -72,6 +84,14 @@ class ForwardPass {
   int64_t batch_, length_;
   bool explicit_points_;
   std::vector<double> rope_divisors_;
+
+  // What follows from a router's parameters alone, worked out for all routers together: tensors
+  // this small cost a launch and no more.
+  struct RouterTerms {
+    at::Tensor direction;  // [D], pseudo-query and block forms
+    at::Tensor beta;       // [1], with coupling
+  };
+  std::unordered_map<const Router*, RouterTerms> router_terms_;
 
   // Depth history: values by slot, with the layers and the branch null each belongs to.
   std::unique_ptr<DepthHistory> history_;

@@ -24,7 +24,7 @@ constexpr double kLargestBeta = 10.0;
 void ForwardPass::append(int64_t slot, const at::Tensor& value, const SourceLayers& layers,
                          const at::Tensor& psi) {
   const auto index = static_cast<size_t>(slot);
-  values_[index] = history_->append(slot, value.reshape({batch_ * length_, -1}));
+  values_[index] = history_->append(slot, value.reshape({batch_ * length_, -1}), psi);
   layers_[index] = layers;
   psi_[index] = psi;
 }
@@ -33,21 +33,42 @@ void ForwardPass::append_sum(int64_t slot, const at::Tensor& a, const at::Tensor
                              const SourceLayers& layers, const at::Tensor& psi) {
   const auto index = static_cast<size_t>(slot);
   const int64_t rows = batch_ * length_;
-  values_[index] = history_->append_sum(slot, a.reshape({rows, -1}), b.reshape({rows, -1}));
+  values_[index] = history_->append_sum(slot, a.reshape({rows, -1}), b.reshape({rows, -1}), psi);
   layers_[index] = layers;
   psi_[index] = psi;
 }
 
-at::Tensor ForwardPass::beta(const Router& router) {
-  switch (config_.method.coupling.kind) {
-    case Coupling::Kind::kNone:
-      return {};
-    case Coupling::Kind::kLearned:
-      return at::clamp(at::softplus(router.beta_raw), std::nullopt, kLargestBeta);
-    case Coupling::Kind::kFixed:
-      return at::full({1}, config_.method.coupling.beta, model_.final_norm().options());
+void ForwardPass::share_null(int64_t slot, int64_t with) {
+  history_->share_null(slot, with);
+  psi_[static_cast<size_t>(slot)] = psi_[static_cast<size_t>(with)];
+}
+
+void ForwardPass::prepare_routers() {
+  const auto& method = config_.method;
+  std::vector<const Router*> routers;
+  for (const auto& layer : model_.layers()) {
+    routers.insert(routers.end(), {&layer.router_sa, &layer.router_mlp});
   }
-  return {};
+  if (method.routing != Routing::kProjected) routers.push_back(&model_.final_router());
+  const auto stacked = [&](at::Tensor Router::*parameter) {
+    std::vector<at::Tensor> rows;
+    for (const auto* router : routers) rows.push_back(router->*parameter);
+    return at::stack(rows);
+  };
+  std::vector<at::Tensor> betas(routers.size()), directions(routers.size());
+  if (method.coupling.kind == Coupling::Kind::kLearned) {
+    const auto raw = stacked(&Router::beta_raw);
+    betas = at::clamp(at::softplus(raw), std::nullopt, kLargestBeta).unbind();
+  } else if (method.coupling.kind == Coupling::Kind::kFixed) {
+    const auto fixed = at::full({1}, method.coupling.beta, model_.final_norm().options());
+    betas.assign(routers.size(), fixed);
+  }
+  if (method.routing != Routing::kProjected) {
+    directions = (stacked(&Router::query) * stacked(&Router::key_norm)).unbind();
+  }
+  for (size_t i = 0; i < routers.size(); ++i) {
+    router_terms_[routers[i]] = {directions[i], betas[i]};
+  }
 }
 
 at::Tensor ForwardPass::nulls(const std::vector<int64_t>& sources) {
@@ -66,15 +87,10 @@ at::Tensor ForwardPass::nulls(const std::vector<int64_t>& sources) {
   return at::stack(rows);
 }
 
-at::Tensor ForwardPass::recency(const Router& router, int64_t sources) {
-  const int64_t newest = sources - 1;
-  auto steps = at::arange(sources, router.recency_bias.options().requires_grad(false));
-  if (config_.method.recency == Recency::kAbsolute) {
-    steps = steps - static_cast<double>(newest - 1);
-  } else if (newest > 0) {
-    steps = steps / static_cast<double>(newest);
-  }
-  return router.recency_bias * steps;
+DepthLine ForwardPass::recency(size_t sources) const {
+  const auto newest = static_cast<double>(sources - 1);
+  if (config_.method.recency == Recency::kAbsolute) return {1 - newest, 1};
+  return {0, newest > 0 ? 1 / newest : 0};
 }
 
 at::Tensor ForwardPass::route(const Router& router, const std::string& name,
@@ -91,15 +107,15 @@ at::Tensor ForwardPass::route(const Router& router, const std::string& name,
     if (method.routing == Routing::kProjected) {
       const auto& newest = values_[static_cast<size_t>(sources.back())];
       inputs.direction = oasis::linear(oasis::linear(newest, router.q_proj), router.k_proj.t());
-      inputs.logit_bias = recency(router, static_cast<int64_t>(sources.size()));
+      inputs.logit_bias = router.recency_bias;
+      options.bias_line = recency(sources.size());
       options.scale = 1.0 / std::sqrt(static_cast<double>(method.router_size));
     } else {
-      inputs.direction = (router.query * router.key_norm).unsqueeze(0);
+      inputs.direction = router_terms_[&router].direction.unsqueeze(0);
       options.normalize_keys = true;
       options.eps = config_.rms_norm_eps;
     }
-    inputs.nulls = nulls(sources);
-    inputs.beta = beta(router);
+    inputs.beta = router_terms_[&router].beta;
     std::tie(routed, weights) = slot >= 0 ? history_->route_append(slot, sources, inputs, options)
                                           : history_->route(sources, inputs, options);
   }
@@ -125,10 +141,14 @@ at::Tensor ForwardPass::route_with_points(const Router& router, const std::strin
   const auto k = point(name + ".k_proj", at::stack(keys, 1));  // [M, n, A]
   auto logits = at::matmul(k, q.unsqueeze(-1)).squeeze(-1) /
                 std::sqrt(static_cast<double>(config_.method.router_size));
-  logits = logits + recency(router, static_cast<int64_t>(sources.size()));
+  const auto line = recency(sources.size());
+  const auto steps =
+      at::arange(logits.size(-1), router.recency_bias.options().requires_grad(false));
+  logits = logits + router.recency_bias * (steps * line.step + line.first);
   if (const auto psi = nulls(sources); psi.defined()) {
     const auto by_row = psi.t();
-    logits = logits - beta(router) * (by_row - by_row.mean(-1, /*keepdim=*/true));
+    const auto& beta = router_terms_[&router].beta;
+    logits = logits - beta * (by_row - by_row.mean(-1, /*keepdim=*/true));
   }
   weights = std::get<0>(
       normalize(at::clamp(logits, -kDepthLogitClamp, kDepthLogitClamp), *config_.method.depth));
@@ -153,6 +173,7 @@ at::Tensor ForwardPass::run_projected(const at::Tensor& embedding) {
   psi_.assign(static_cast<size_t>(slots), {});
   layers_.assign(static_cast<size_t>(slots), {});
 
+  prepare_routers();
   append(state_slot(0), embedding, {}, {});
   std::vector<int64_t> states = {state_slot(0)};
   at::Tensor h = values_[0];
@@ -163,16 +184,18 @@ at::Tensor ForwardPass::run_projected(const at::Tensor& embedding) {
     append_sum(c_slot(i), h, attn.value, {i}, attn.psi);
     auto sources = states;
     sources.push_back(c_slot(i));
-    const auto after_attention =
+    auto after_attention =
         point(name + ".attn_res_sa",
               route(layer.router_sa, name + ".attn_res_sa", fmt::format("{}.sa", i), -1, sources));
-    append_sum(e_slot(i), after_attention, mlp(i, after_attention), {i}, attn.psi);
+    const auto mlp_output = mlp(i, after_attention);
+    append_sum(e_slot(i), after_attention, mlp_output, {i}, {});
+    share_null(e_slot(i), c_slot(i));
     sources.push_back(e_slot(i));
     const int64_t next = state_slot(i + 1);
     const auto state =
         route(layer.router_mlp, name + ".attn_res_mlp", fmt::format("{}.mlp", i), next, sources);
     values_[static_cast<size_t>(next)] = state;
-    psi_[static_cast<size_t>(next)] = attn.psi;
+    share_null(next, c_slot(i));
     layers_[static_cast<size_t>(next)] = {i};
     states.push_back(next);
     // The history keeps the state from before its quantizer; what follows reads the quantized one.
@@ -195,6 +218,7 @@ at::Tensor ForwardPass::run_pseudo_query(const at::Tensor& embedding) {
   psi_.assign(static_cast<size_t>(slots), {});
   layers_.assign(static_cast<size_t>(slots), {});
 
+  prepare_routers();
   append(0, embedding, {}, {});
   std::vector<int64_t> complete = {0};
   at::Tensor psi_sum;
@@ -210,7 +234,7 @@ at::Tensor ForwardPass::run_pseudo_query(const at::Tensor& embedding) {
     in_run.push_back(layer);
     const bool first = in_run.size() == 1;
     if (psi.defined()) psi_sum = first ? psi : psi_sum + psi;
-    const auto mean = psi.defined() ? psi_sum / static_cast<double>(in_run.size()) : at::Tensor();
+    const auto mean = psi.defined() && !first ? psi_sum / static_cast<double>(in_run.size()) : psi;
     if (first) {
       append(written, value, in_run, mean);
     } else {
@@ -224,14 +248,13 @@ at::Tensor ForwardPass::run_pseudo_query(const at::Tensor& embedding) {
   for (int64_t i = 0; i < L; ++i) {
     const auto name = fmt::format("model.layers.{}", i);
     const auto& layer = model_.layers()[static_cast<size_t>(i)];
-    const auto before_attention = point(
+    auto before_attention = point(
         name + ".attn_res_sa",
         route(layer.router_sa, name + ".attn_res_sa", fmt::format("{}.sa", i), -1, sources()));
     const auto attn = attention(i, before_attention);
     add_output(attn.value, i, attn.psi);
-    const auto before_mlp = point(
-        name + ".attn_res_mlp",
-        route(layer.router_mlp, name + ".attn_res_mlp", fmt::format("{}.mlp", i), -1, sources()));
+    auto before_mlp = point(name + ".attn_res_mlp", route(layer.router_mlp, name + ".attn_res_mlp",
+                                                          fmt::format("{}.mlp", i), -1, sources()));
     site(name, before_mlp);
     add_output(mlp(i, before_mlp), i, attn.psi);
   }

@@ -13,9 +13,12 @@ using nlohmann::json;
 
 constexpr const char* kOriginalLength = "original_max_position_embeddings";
 
-// LongRoPE's published rule; `max_length` is the extended context.
-double published_attention_factor(int64_t max_length, int64_t original_length) {
-  const double stretch = static_cast<double>(max_length) / static_cast<double>(original_length);
+double stretch_of(int64_t max_length, int64_t original_length) {
+  return static_cast<double>(max_length) / static_cast<double>(original_length);
+}
+
+// LongRoPE's published rule for a context that is `stretch` times as long.
+double published_attention_factor(double stretch, int64_t original_length) {
   if (!(stretch > 1) || original_length < 2) return 1.0;
   return std::sqrt(1 + std::log(stretch) / std::log(static_cast<double>(original_length)));
 }
@@ -108,8 +111,10 @@ RopeScaling parse_rope_scaling(const json& scaling, const json& config, int64_t 
   const ConfigReader beside{config, where};
   (read.has(kOriginalLength) ? read : beside)
       .integer(kOriginalLength, result.original_max_position_embeddings, true);
+  double stretch = stretch_of(max_length, result.original_max_position_embeddings);
+  read.number("factor", stretch);
   result.attention_factor =
-      published_attention_factor(max_length, result.original_max_position_embeddings);
+      published_attention_factor(stretch, result.original_max_position_embeddings);
   read.number("attention_factor", result.attention_factor);
   return result;
 }
@@ -132,7 +137,9 @@ void add_rope_scaling(const RopeScaling& scaling, int64_t max_length, json& conf
                                 {"long_factor", scaling.long_factor}};
       config[kOriginalLength] = scaling.original_max_position_embeddings;
       if (scaling.attention_factor !=
-          published_attention_factor(max_length, scaling.original_max_position_embeddings)) {
+          published_attention_factor(
+              stretch_of(max_length, scaling.original_max_position_embeddings),
+              scaling.original_max_position_embeddings)) {
         config["rope_scaling"]["attention_factor"] = scaling.attention_factor;
       }
       return;

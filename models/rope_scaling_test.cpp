@@ -70,6 +70,10 @@ TEST(RopeScalingTest, LongRopeHasFactorsForShortAndLongSequences) {
   auto inside = longrope();  // since transformers 5
   inside["original_max_position_embeddings"] = 131072;
   EXPECT_EQ(parse_model_config(config_with(inside), "a").rope_scaling.attention_factor, 1.0);
+  auto stretched = longrope();
+  stretched["factor"] = 4.0;
+  EXPECT_NEAR(parse_model_config(config_with(stretched), "a").rope_scaling.attention_factor,
+              std::sqrt(14.0 / 12.0), 1e-15);
 }
 
 TEST(RopeScalingTest, PlainRopeHasNoDivisors) {

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -37,6 +38,26 @@ bool is_router(const std::string& name) {
 at::Tensor total_norm(const std::vector<at::Tensor>& gradients, const at::Tensor& none) {
   return gradients.empty() ? none : at::stack(at::_foreach_norm(gradients, 2)).norm();
 }
+
+// For the length of a scope no kernel runs whose order of adding up varies.
+class DeterministicScope {
+ public:
+  explicit DeterministicScope(bool wanted)
+      : before_(at::globalContext().deterministicAlgorithms()) {
+    if (!wanted) return;
+    // cuBLAS reads its workspace from the environment, and Torch insists on this setting.
+    ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  }
+  ~DeterministicScope() {
+    at::globalContext().setDeterministicAlgorithms(before_, /*warn_only=*/false);
+  }
+  DeterministicScope(const DeterministicScope&) = delete;
+  DeterministicScope& operator=(const DeterministicScope&) = delete;
+
+ private:
+  bool before_;
+};
 
 }  // namespace
 
@@ -162,6 +183,7 @@ bool Trainer::halve_micro_batch() {
 }
 
 StepReport Trainer::step(const at::Tensor& tokens) {
+  const DeterministicScope scope(learning_rate_.is_cuda() && options_.deterministic);
   prepare(tokens.sizes());
   StepReport report;
   report.learning_rate = learning_rate_at(options_, step_);

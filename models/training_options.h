@@ -18,6 +18,7 @@ struct TrainingOptions {
   int64_t micro_batch = 0;            // sequences at a time; 0: the whole batch
   bool autocast_bf16 = false;         // matrix products and residual stream in bfloat16 (CUDA)
   bool cuda_graph = true;             // the whole step as one CUDA graph, where there is a GPU
+  bool deterministic = false;         // no kernel whose order of adding up varies (CUDA)
   bool recompute = false;             // sublayers again in the backward pass, not kept
 };
 

@@ -11,12 +11,16 @@ namespace oasis {
 
 namespace fs = std::filesystem;
 
-fs::path find_database(const std::string& given) {
+fs::path find_database(const std::string& given, const std::string& suite) {
   std::error_code ignored;
   if (!given.empty()) {
     const fs::path inside = fs::path(given) / "results.db";
     return fs::is_directory(given, ignored) && fs::exists(inside, ignored) ? inside
                                                                            : fs::path(given);
+  }
+  if (const auto of_suite = fs::path("runs") / suite / "results.db";
+      !suite.empty() && fs::exists(of_suite, ignored)) {
+    return of_suite;
   }
   std::vector<std::string> found;
   if (fs::exists("oasis.db", ignored)) found.emplace_back("oasis.db");

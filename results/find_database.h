@@ -10,8 +10,9 @@ inline constexpr const char* kDatabaseOptionHelp =
     "Results database, or the run folder that holds it; by default the only one of oasis.db and "
     "runs/*/results.db";
 
-// `given`: the option's text, "" when it was not given. Throws Error (bad input) when there is none
-// or more than one to choose from.
-std::filesystem::path find_database(const std::string& given);
+// `given`: the option's text, "" when it was not given; then the run folder of `suite` (runs/<suite>)
+// comes first where there is one. Throws Error (bad input) when there is none or more than one to
+// choose from.
+std::filesystem::path find_database(const std::string& given, const std::string& suite = "");
 
 }  // namespace oasis

@@ -234,7 +234,9 @@ QueryCell cell_of(sqlite3_stmt* statement, int column) {
 QueryOutcome run_query(const Store& store, std::string_view sql, QueryFormat format,
                        const QueryLimits& limits, std::ostream& output) {
   sqlite3* handle = store.database().getHandle();
-  if (::sqlite3_db_readonly(handle, "main") != 1) {
+  // A copy in memory of an older file may be written, but nobody would see it.
+  const bool in_memory = std::string_view(::sqlite3_db_filename(handle, "main")).empty();
+  if (!in_memory && ::sqlite3_db_readonly(handle, "main") != 1) {
     throw failed("{}: was opened for writing; queries need a read-only store",
                  store.path().string());
   }

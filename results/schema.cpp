@@ -84,7 +84,7 @@ void turn_wal_on(SQLite::Database& database, std::chrono::milliseconds busy_time
 }  // namespace
 
 std::span<const Migration> schema_migrations() {
-  static const std::array kMigrations = {Migration{1, kSchemaV1Sql}};
+  static const std::array kMigrations = {Migration{1, kSchemaV1Sql}, Migration{2, kSchemaV2Sql}};
   return kMigrations;
 }
 

@@ -73,8 +73,8 @@ TEST(Schema, MigratesFromEveryOlderVersionAndKeepsRows) {
 TEST(Schema, FailedMigrationLeavesTheFileAsItWas) {
   TemporaryFolder folder;
   const auto path = folder / "r.db";
-  { Store::open(path, Store::Mode::kCreate); }
-  SQLite::Database database(path, SQLite::OPEN_READWRITE);
+  SQLite::Database database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  migrate_schema(database, path, 1s, std::span(kThreeVersions).first(1));
   database.exec("PRAGMA foreign_keys = OFF");
   database.exec("INSERT INTO suites (id, name, hash, json, used) VALUES (1, 's', 'h', '{}', 't')");
   const std::array broken = {Migration{1, kSchemaV1Sql},

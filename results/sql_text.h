@@ -6,6 +6,7 @@
 namespace oasis {
 
 extern const std::string_view kSchemaV1Sql;
+extern const std::string_view kSchemaV2Sql;
 extern const std::string_view kViewsSql;
 
 }  // namespace oasis

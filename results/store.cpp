@@ -1,5 +1,6 @@
 #include "results/store.h"
 
+#include <SQLiteCpp/Backup.h>
 #include <SQLiteCpp/Database.h>
 #include <SQLiteCpp/Statement.h>
 #include <SQLiteCpp/Transaction.h>
@@ -84,6 +85,17 @@ std::unique_ptr<SQLite::Database> open_for_writing(const fs::path& path,
   return database;
 }
 
+// An older file is read from a copy in memory, brought up to date there; the file stays as it is.
+std::unique_ptr<SQLite::Database> migrated_copy(SQLite::Database& old, const fs::path& path,
+                                                const Store::Options& options) {
+  auto copy = std::make_unique<SQLite::Database>(":memory:", SQLite::OPEN_READWRITE);
+  SQLite::Backup(*copy, old).executeStep(-1);
+  migrate_schema(*copy, path, options.busy_timeout);
+  copy->exec("PRAGMA query_only = ON");
+  copy->exec("PRAGMA trusted_schema = OFF");
+  return copy;
+}
+
 std::unique_ptr<SQLite::Database> open_for_reading(const fs::path& path,
                                                    const Store::Options& options) {
   std::error_code status;
@@ -122,12 +134,10 @@ std::unique_ptr<SQLite::Database> open_for_reading(const fs::path& path,
                       path.string());
     }
     if (version < newest) {
-      throw bad_input(
-          "{}: has schema version {}, this build of oasis reads version {}; `oasis doctor --db` or "
-          "any run brings it up to date",
-          path.string(), version, newest);
+      database = migrated_copy(*database, path, options);
+    } else {
+      shadow_old_views(*database);
     }
-    shadow_old_views(*database);
   });
   return database;
 }

@@ -4,6 +4,7 @@
 
 #include <sstream>
 
+#include "results/bench_tables.h"
 #include "results/bound_statement.h"
 #include "results/query_writer.h"
 #include "results/sqlite_error.h"
@@ -75,12 +76,17 @@ constexpr TableKind kTables[] = {
 #undef OASIS_COUNT
 #undef OASIS_ROWS
 
+// Not of a suite: the benchmarks.
+constexpr const char* kBenchTable = "bench";
+constexpr const char* kBenchDescription = "Benchmarks of operations and training steps";
+
 const TableKind& known_table(const std::string& name) {
   std::vector<std::string> names;
   for (const auto& kind : kTables) {
     if (name == kind.name) return kind;
     names.emplace_back(kind.name);
   }
+  names.emplace_back(kBenchTable);
   throw bad_input("tables: no table '{}'{}; oasis tables --list shows all", name,
                   suggestion(name, names));
 }
@@ -99,9 +105,7 @@ std::string provenance(const TableScope& scope) {
                      scope.store.path().filename().string());
 }
 
-std::string csv_rows(const TableScope& scope, const TableKind& kind) {
-  SQLite::Statement query(scope.store.database(), kind.csv);
-  query.bind(1, scope.suite.id);
+std::string csv_rows(SQLite::Statement& query) {
   std::vector<std::string> columns;
   for (int i = 0; i < query.getColumnCount(); ++i) columns.emplace_back(query.getColumnName(i));
   std::ostringstream text;
@@ -128,11 +132,51 @@ std::string csv_rows(const TableScope& scope, const TableKind& kind) {
 
 std::string render(const TableScope& scope, const TableKind& kind, TableFormat format) {
   if (format == TableFormat::kCsv) {
+    SQLite::Statement query(scope.store.database(), kind.csv);
+    query.bind(1, scope.suite.id);
     return fmt::format("# {}\n# {}\n{}\n", kind.description, printable(provenance(scope)),
-                       csv_rows(scope, kind));
+                       csv_rows(query));
   }
   const std::string caption = *kind.caption == '\0' ? "" : fmt::format("{}\n\n", kind.caption);
   return fmt::format("### {}\n\n{}{}", kind.description, caption, kind.markdown(scope));
+}
+
+std::string render_suites(const Store& store, const TableRequest& request,
+                          const std::vector<const TableKind*>& asked) {
+  std::string text;
+  for (const auto& suite : newest_suites(store, request.suite)) {
+    const TableScope scope{store, suite, groups_of(store, suite.id)};
+    if (request.format == TableFormat::kMarkdown) {
+      text += fmt::format("## {}\n\n{}\n\n", markdown_cell(suite.name),
+                          markdown_cell(provenance(scope)));
+    }
+    for (const auto* kind : asked) text += render(scope, *kind, request.format);
+    if (!request.names.empty()) continue;
+    std::vector<std::string> left_out;
+    for (const auto& kind : kTables) {
+      if (!has_content(scope, kind)) continue;
+      if (kind.detail && !request.details) {
+        left_out.emplace_back(kind.name);
+      } else {
+        text += render(scope, kind, request.format);
+      }
+    }
+    if (!left_out.empty() && request.format == TableFormat::kMarkdown) {
+      text += fmt::format("More: oasis tables {}\n\n", join(left_out, " "));
+    }
+  }
+  return text;
+}
+
+std::string render_bench(const Store& store, TableFormat format) {
+  if (format == TableFormat::kMarkdown) return render_benchmarks(store);
+  SQLite::Statement query(store.database(), "SELECT * FROM table_bench WHERE age = 1 ORDER BY id");
+  return fmt::format("# {}\n# database {}\n{}\n", kBenchDescription,
+                     printable(store.path().filename().string()), csv_rows(query));
+}
+
+bool has_suites(const Store& store) {
+  return store.database().execAndGet("SELECT count(*) FROM suites").getInt64() > 0;
 }
 
 }  // namespace
@@ -140,35 +184,33 @@ std::string render(const TableScope& scope, const TableKind& kind, TableFormat f
 std::vector<TableInfo> known_tables() {
   std::vector<TableInfo> tables;
   for (const auto& kind : kTables) tables.push_back({kind.name, kind.description});
+  tables.push_back({kBenchTable, kBenchDescription});
   return tables;
 }
 
 std::string render_tables(const Store& store, const TableRequest& request) {
   std::vector<const TableKind*> asked;
-  for (const auto& name : request.names) asked.push_back(&known_table(name));
-  return guarded(store.path(), store.database(), [&] {
-    std::string text;
-    for (const auto& suite : newest_suites(store, request.suite)) {
-      const TableScope scope{store, suite, groups_of(store, suite.id)};
-      if (request.format == TableFormat::kMarkdown) {
-        text += fmt::format("## {}\n\n{}\n\n", markdown_cell(suite.name),
-                            markdown_cell(provenance(scope)));
-      }
-      for (const auto* kind : asked) text += render(scope, *kind, request.format);
-      if (!request.names.empty()) continue;
-      std::vector<std::string> left_out;
-      for (const auto& kind : kTables) {
-        if (!has_content(scope, kind)) continue;
-        if (kind.detail && !request.details) {
-          left_out.emplace_back(kind.name);
-        } else {
-          text += render(scope, kind, request.format);
-        }
-      }
-      if (!left_out.empty() && request.format == TableFormat::kMarkdown) {
-        text += fmt::format("More: oasis tables {}\n\n", join(left_out, " "));
-      }
+  bool bench_asked = request.suite == kBenchSuite;
+  for (const auto& name : request.names) {
+    if (name == kBenchTable) {
+      bench_asked = true;
+    } else {
+      asked.push_back(&known_table(name));
     }
+  }
+  return guarded(store.path(), store.database(), [&] {
+    const bool benchmarks = has_benchmarks(store);
+    if (bench_asked && !benchmarks) {
+      throw bad_input("{}: holds no benchmarks yet; run oasis bench --db {}", store.path().string(),
+                      store.path().string());
+    }
+    const bool everything = request.names.empty() && request.suite.empty();
+    // Benchmarks alone are enough of an answer when nothing else is there or asked for.
+    const bool suites = request.suite != kBenchSuite && (request.names.empty() || !asked.empty()) &&
+                        !(everything && benchmarks && !has_suites(store));
+    std::string text;
+    if (suites) text += render_suites(store, request, asked);
+    if (bench_asked || (everything && benchmarks)) text += render_bench(store, request.format);
     return text;
   });
 }

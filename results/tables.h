@@ -23,7 +23,7 @@ std::vector<TableInfo> known_tables();  // in the order in which they are printe
 
 struct TableRequest {
   std::vector<std::string> names = {};  // empty: every table that has something to show
-  std::string suite = {};               // "": every suite, the newest version of each
+  std::string suite = {};  // "": every suite, the newest version of each; "bench": the benchmarks
   TableFormat format = TableFormat::kMarkdown;
   bool details = false;  // without names: the long tables too, else a line says what they are
 };

@@ -118,6 +118,7 @@ TEST_F(Tables, EverythingThatHasContentIsPrinted) {
 TEST_F(Tables, EveryTableAsCsvHoldsItsViewInFullPrecision) {
   write_sample();
   for (const auto& table : known_tables()) {
+    if (table.name == "bench") continue;  // not of a suite; see benchmark_rows_test.cpp
     const std::string text =
         render({.names = {table.name}, .suite = "", .format = TableFormat::kCsv});
     EXPECT_TRUE(text.starts_with("# " + table.description + "\n# Suite sample (")) << text;

@@ -308,3 +308,41 @@ CREATE VIEW comparable AS
   FROM layer_statistics l JOIN stages t ON t.id = l.stage_id
   UNION ALL
   SELECT 'claim', id, text || '|' || value || '|' || unit || '|' || source FROM paper_claims;
+
+CREATE VIEW table_bench AS
+  -- benchmarks; age: 1 for the newest row of each formulation of each case on each device, 2 for
+  -- the one before it, …
+  WITH ranked AS (
+    SELECT b.*, row_number() OVER (
+             PARTITION BY device, operation, variant, shape, dtype, pass, formulation,
+                          implementation ORDER BY run_id DESC) AS age
+    FROM benchmarks b),
+  in_run AS (  -- what a row is set beside, of its own run
+    SELECT run_id, device, operation, variant, shape, dtype, pass,
+           max(CASE WHEN formulation = 'ours' THEN median_seconds END) AS ours_seconds
+    FROM benchmarks GROUP BY run_id, device, operation, variant, shape, dtype, pass)
+  SELECT b.id, b.run_id, r.started, r.source_revision, r.source_dirty, r.machine, r.driver, r.libraries,
+         b.device, b.operation, b.variant, b.shape, b.dtype, b.pass, b.formulation,
+         b.implementation, b.median_seconds, b.p10_seconds, b.p90_seconds, b.n, b.parts, b.bytes,
+         b.flops,
+         -- the time that copies and matrix products of this size take, over the time taken
+         max(b.bytes / b.copy_bytes_per_second, b.flops / b.gemm_flops_per_second)
+           / b.median_seconds AS share_of_ceiling,
+         o.ours_seconds / b.median_seconds AS ours_over_this,
+         nullif(b.tokens, 0) AS tokens,
+         nullif(b.tokens, 0) / b.median_seconds AS tokens_per_second,
+         -- of a step: its FLOPs over what a large matrix product reached in the same run
+         CASE WHEN b.tokens > 0 THEN b.flops / b.gemm_flops_per_second / b.median_seconds END
+           AS mfu,
+         b.peak_bytes,
+         -- of a step: its time over that of the plain residual sum in the same run
+         CASE WHEN b.tokens > 0 THEN b.median_seconds / p.ours_seconds END AS ratio_to_prenorm,
+         b.copy_bytes_per_second, b.gemm_flops_per_second, b.error, b.age
+  FROM ranked b
+  JOIN runs r ON r.id = b.run_id
+  LEFT JOIN in_run o
+    ON o.run_id = b.run_id AND o.device = b.device AND o.operation = b.operation
+   AND o.variant = b.variant AND o.shape = b.shape AND o.dtype = b.dtype AND o.pass = b.pass
+  LEFT JOIN in_run p
+    ON p.run_id = b.run_id AND p.device = b.device AND p.operation = b.operation
+   AND p.variant = 'prenorm' AND p.shape = b.shape AND p.dtype = b.dtype AND p.pass = b.pass;

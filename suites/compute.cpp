@@ -22,12 +22,18 @@ namespace {
 // The CUDA half of the wheel is loaded only when a GPU may be used: loading takes seconds and the
 // program must also run where it is missing. It has to happen before Torch is first asked about
 // CUDA, because Torch keeps the first answer.
-bool load_torch_cuda() {
-  static const bool loaded = [] {
-    if (::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) return false;
-    // Our own kernels, where they were built: without them the operators are compositions.
-    ::dlopen("liboasis_cuda.so", RTLD_NOW | RTLD_GLOBAL);
-    return true;
+struct CudaLibraries {
+  bool torch = false;
+  bool kernels = false;  // ours, where they were built: without them operators are compositions
+};
+
+const CudaLibraries& load_cuda_libraries() {
+  static const CudaLibraries loaded = [] {
+    CudaLibraries libraries;
+    libraries.torch = ::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr;
+    libraries.kernels =
+        libraries.torch && ::dlopen("liboasis_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr;
+    return libraries;
   }();
   return loaded;
 }
@@ -106,7 +112,8 @@ ComputeInfo compute_info() {
   }
   info.gpu = found.count == 1 ? found.name : fmt::format("{} x {}", found.count, found.name);
   info.driver = found.driver;
-  if (!load_torch_cuda()) {
+  info.cuda_kernels = load_cuda_libraries().kernels;
+  if (!load_cuda_libraries().torch) {
     info.cuda_reason = "this torch wheel has no libtorch_cuda.so; install the CUDA build";
   } else if (!at::hasCUDA()) {
     info.cuda_reason = "Torch cannot use the GPU; is the driver recent enough for CUDA 13?";

@@ -12,10 +12,11 @@ namespace oasis {
 struct ComputeInfo {
   std::string torch_version;
   int threads = 0;
-  bool cuda = false;        // a GPU can be used
-  std::string cuda_reason;  // why not
-  std::string gpu;          // name and count, "" without one
-  std::string driver;       // "" without one
+  bool cuda = false;          // a GPU can be used
+  std::string cuda_reason;    // why not
+  bool cuda_kernels = false;  // liboasis_cuda.so is there too
+  std::string gpu;            // name and count, "" without one
+  std::string driver;         // "" without one
 };
 ComputeInfo compute_info();
 

@@ -6,6 +6,8 @@
 #include <string>
 
 #include "results/environment.h"
+#include "suites/commands/bench_command.h"
+#include "suites/commands/compare_command.h"
 #include "suites/commands/data_command.h"
 #include "suites/commands/doctor_command.h"
 #include "suites/commands/evaluate_command.h"
@@ -41,6 +43,8 @@ int main(int argc, char** argv) {
   oasis::add_status_command(app);
   oasis::add_tables_command(app);
   oasis::add_query_command(app);
+  oasis::add_bench_command(app);
+  oasis::add_compare_command(app);
   oasis::add_export_command(app);
   oasis::add_inspect_command(app);
   oasis::add_evaluate_command(app);

@@ -109,6 +109,7 @@ Stage pretrain_stage(const Cell& cell, const Suite& suite, const SuiteData::ForT
        {"activation_checkpointing", "checkpoint_every", "cuda_graph", "dtype", "log_every"}) {
     training.erase(irrelevant);
   }
+  if (!suite.training.deterministic || device.type == "cpu") training.erase("deterministic");
   if (!suite.training.micro_batch) training["micro_batch"] = suite.training.sequences_per_step;
   Json model = cell.model_config;
   model["oasis"].erase("method");

@@ -113,6 +113,7 @@ INSTANTIATE_TEST_SUITE_P(
         KeyCase{"/training/log_every", 3, false, false, false},
         KeyCase{"/training/activation_checkpointing", true, false, false, false},
         KeyCase{"/training/cuda_graph", false, false, false, false},
+        KeyCase{"/training/deterministic", true, false, false, false},  // on a CPU
         KeyCase{"/training/micro_batch", 4, false, false, false},  // all at once, as by default
         KeyCase{"/initialization", {{"recency_bias", 8}}, false, false, false},  // projected only
         KeyCase{"/methods/0", "prenorm", false, false, false}));

@@ -103,6 +103,7 @@ struct TrainingSpec {
   std::optional<std::int64_t> micro_batch;
   bool activation_checkpointing = false;
   bool cuda_graph = true;
+  bool deterministic = false;
   double learning_rate = 4e-4;
   double beta1 = 0.9;
   double beta2 = 0.95;

@@ -191,6 +191,10 @@ void fields(Visitor& v, TrainingSpec& s) {
              "activations: less memory, about a third more time."},
             s.activation_checkpointing);
   v.boolean({"cuda_graph", "On a GPU, record a training step once and replay it."}, s.cuda_graph);
+  v.boolean({"deterministic",
+             "On a GPU, only kernels that add up in one order: two runs of a seed are then equal "
+             "bit for bit, as they are on a CPU anyway. Softmax attention takes longer."},
+            s.deterministic);
   v.number({"learning_rate",
             "Largest learning rate of AdamW, at the end of the warm-up; "
             "from there linear to zero at the last step."},

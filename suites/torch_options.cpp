@@ -49,6 +49,7 @@ TrainingOptions training_options(const TrainingSpec& spec, const RunDevice& devi
   options.micro_batch = spec.micro_batch.value_or(0);
   options.recompute = spec.activation_checkpointing;
   options.cuda_graph = spec.cuda_graph;
+  options.deterministic = spec.deterministic;
   options.autocast_bf16 = device.dtype == "bfloat16";
   return options;
 }

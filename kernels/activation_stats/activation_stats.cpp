@@ -10,9 +10,13 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/activation_stats/activation_stats_cuda.h"
 #include "kernels/parallel.h"
 
 namespace oasis {
+
+const ActivationStatsCuda* activation_stats_cuda = nullptr;
+
 namespace {
 
 constexpr std::int64_t kElementsPerTask = 16384;
@@ -133,7 +137,11 @@ std::tuple<at::Tensor, at::Tensor> activation_stats(const at::Tensor& x) {
   TORCH_CHECK(x.dim() == 3 && x.numel() > 0,
               "oasis::activation_stats: x must be [B,T,D] and not empty, got shape ", x.sizes());
   const auto values = x.detach();
-  return values.is_cpu() ? stats_cpu(values) : stats_composed(values);
+  if (values.is_cpu()) return stats_cpu(values);
+  if (values.is_cuda() && activation_stats_cuda != nullptr && values.scalar_type() != at::kDouble) {
+    return activation_stats_cuda->run(values.contiguous());
+  }
+  return stats_composed(values);
 }
 
 TORCH_LIBRARY_FRAGMENT(oasis, library) {

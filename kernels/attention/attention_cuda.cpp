@@ -10,9 +10,13 @@
 #include <limits>
 
 #include "kernels/attention/sparse_attention_kernel.h"
+#include "kernels/cuda/launch.h"
 
 namespace oasis::attention_paths {
 namespace {
+
+// Order of Forward::saved.
+enum Saved { kMoment, kThresholds, kFlags };
 
 constexpr std::int64_t kCopyBytes = 16;
 
@@ -23,11 +27,13 @@ at::Tensor with_aligned_rows(const at::Tensor& x) {
   for (int dimension = 0; dimension < 3; ++dimension) {
     aligned = aligned && x.stride(dimension) * x.element_size() % kCopyBytes == 0;
   }
+  aligned = aligned && x.stride(2) <= std::numeric_limits<int>::max();
   return aligned ? x : x.clone(at::MemoryFormat::Contiguous);
 }
 
 cuda::HeadTensor heads_of(const at::Tensor& x) {
-  return {const_cast<void*>(x.const_data_ptr()), x.stride(0), x.stride(1), x.stride(2)};
+  return {const_cast<void*>(x.const_data_ptr()), x.stride(0), x.stride(1),
+          static_cast<int>(x.stride(2))};
 }
 
 cuda::SparseNormalizer kernel_normalizer(Normalizer kind) {
@@ -42,8 +48,7 @@ cuda::SparseNormalizer kernel_normalizer(Normalizer kind) {
 }
 
 // q, k, v have aligned rows.
-cuda::SparseAttention describe(const Problem& problem, const at::Tensor& moment,
-                               const at::Tensor& statistics) {
+cuda::SparseAttention describe(const Problem& problem, const std::vector<at::Tensor>& saved) {
   const auto& q = problem.q;
   cuda::SparseAttention kernel;
   kernel.normalizer = kernel_normalizer(problem.spec.kind);
@@ -59,14 +64,23 @@ cuda::SparseAttention describe(const Problem& problem, const at::Tensor& moment,
   kernel.q = heads_of(q);
   kernel.k = heads_of(problem.k);
   kernel.v = heads_of(problem.v);
-  kernel.moment = heads_of(moment);
-  kernel.statistics = reinterpret_cast<float2*>(statistics.mutable_data_ptr<float>());
+  kernel.moment = heads_of(saved[kMoment]);
+  kernel.thresholds = saved[kThresholds].mutable_data_ptr<float>();
+  kernel.flags = saved[kFlags].mutable_data_ptr<std::uint8_t>();
   return kernel;
 }
 
 Problem with_aligned_rows(const Problem& problem) {
   return {with_aligned_rows(problem.q), with_aligned_rows(problem.k), with_aligned_rows(problem.v),
           problem.spec, problem.scale};
+}
+
+bool has_enough_shared_memory(const at::Device& device) {
+  int bytes = 0;
+  cuda::check(
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index()),
+      "oasis::attention");
+  return bytes >= cuda::kMostSharedMemory;
 }
 
 bool serves(const Problem& problem) {
@@ -81,7 +95,9 @@ bool serves(const Problem& problem) {
          problem.scale > 1e-6 && problem.scale < 1e6 &&
          // Limits of a launch.
          problem.q.size(0) <= 65535 && problem.q.size(1) <= 65535 &&
-         problem.q.size(1) * problem.q.size(2) <= std::numeric_limits<int>::max();
+         problem.q.size(1) / problem.k.size(1) * problem.q.size(2) <=
+             std::int64_t{cuda::kMostFlags} * cuda::kTileRows &&
+         has_enough_shared_memory(problem.q.device());
 }
 
 Forward forward(const Problem& input) {
@@ -89,12 +105,15 @@ Forward forward(const Problem& input) {
   const auto problem = with_aligned_rows(input);
   const auto& q = problem.q;
   const auto context = empty_heads(q, q.size(1));
-  const auto moment = empty_heads(q, q.size(1));
   const auto rows = q.options().dtype(at::kFloat);
-  const auto statistics = at::empty({q.size(0), q.size(1), q.size(2), 2}, rows);
-  cuda::sparse_attention_forward(describe(problem, moment, statistics), heads_of(context),
+  const auto length = static_cast<int>(q.size(2));
+  const std::vector<at::Tensor> saved = {
+      empty_heads(q, q.size(1)), at::empty({q.size(0), q.size(1), length}, rows),
+      at::empty({q.size(0), q.size(1), cuda::blocks_of(length), cuda::tiles_of(length)},
+                q.options().dtype(at::kByte))};
+  cuda::sparse_attention_forward(describe(problem, saved), heads_of(context),
                                  c10::cuda::getCurrentCUDAStream());
-  return {context, at::zeros(q.sizes().slice(0, 3), rows), {moment, statistics}};
+  return {context, at::zeros(q.sizes().slice(0, 3), rows), saved};
 }
 
 Gradients backward(const Problem& input, const std::vector<at::Tensor>& saved,
@@ -106,13 +125,13 @@ Gradients backward(const Problem& input, const std::vector<at::Tensor>& saved,
   const c10::cuda::CUDAGuard guard(q.device());
   const auto problem = with_aligned_rows(input);
   const auto grad_out = with_aligned_rows(grad_context);
-  const auto rows = at::empty({q.size(0), q.size(1), q.size(2), 4}, q.options().dtype(at::kFloat));
+  const auto rows = at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options().dtype(at::kFloat));
   Gradients grads{empty_heads(q, q.size(1)), empty_heads(q, problem.k.size(1)),
                   empty_heads(q, problem.k.size(1))};
   cuda::sparse_attention_backward(
-      describe(problem, saved[0], saved[1]),
+      describe(problem, saved),
       {heads_of(grad_out), heads_of(grads.q), heads_of(grads.k), heads_of(grads.v),
-       reinterpret_cast<float4*>(rows.mutable_data_ptr<float>())},
+       reinterpret_cast<float2*>(rows.mutable_data_ptr<float>())},
       c10::cuda::getCurrentCUDAStream());
   return grads;
 }

@@ -37,8 +37,8 @@ inline at::Tensor empty_heads(const at::Tensor& like, std::int64_t heads) {
       .transpose(1, 2);
 }
 
-// softmax and Softmax1 from LibTorch's flash kernels: on CUDA in the half types; on the CPU, where
-// it is checked against the others, in float32 and float64.
+// softmax and Softmax1 from the libraries' fused kernels: on CUDA in the half types; on the CPU,
+// where it is checked against the others, in float32 and float64.
 bool flash_serves(const Problem& problem);
 Forward flash_forward(const Problem& problem);
 Gradients flash_backward(const Problem& problem, const std::vector<at::Tensor>& saved,

@@ -1,232 +1,13 @@
-// What the forward and backward kernels share: tiles in shared memory, products of tiles, the
-// stream of tiles past a block of rows, and the weights of the three normalisers.
-//
-// A block of threads owns 128 rows (queries, or keys for dK and dV), every warp 16 or 32 of them,
-// and streams tiles of 64 rows of the other side through shared memory.
+// The weights of the three normalisers, for the forward and the backward kernels.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
-#include "kernels/attention/sparse_attention_kernel.h"
-#include "kernels/cuda/async_copy.cuh"
-#include "kernels/cuda/mma.cuh"
+#include "kernels/attention/tile_stream.cuh"
 
 namespace oasis::cuda {
-
-constexpr int kBlockRows = 128;
-constexpr int kTileRows = 64;
-constexpr unsigned kFullWarp = 0xffffffffu;
-
-// The head size is 64 or 128; smaller heads are padded with zeros in shared memory. A warp has one
-// or two pieces of 16 rows: two share what is read from shared memory, one needs half the registers
-// and leaves room for twice the warps.
-template <int kHeadSizeValue, int kPiecesValue>
-struct Geometry {
-  static constexpr int kHeadSize = kHeadSizeValue;
-  static constexpr int kPieces = kPiecesValue;
-  static constexpr int kWarpRows = 16 * kPieces;
-  static constexpr int kThreads = kBlockRows / kWarpRows * 32;
-  static constexpr int kBlocksPerProcessor = kHeadSize == 64 ? 2 : 1;
-  static constexpr int kSteps = kHeadSize / 16;  // of the products over the head
-  static constexpr int kRowBytes = kHeadSize * 2;
-  static constexpr int kTileBytes = kTileRows * kRowBytes;
-  static constexpr int kBlockBytes = kBlockRows * kRowBytes;
-
-  // A warp's rows as first operands of products over the head.
-  using Fragments = std::uint32_t[kPieces][kSteps][4];
-  // A warp's rows of sums over the head.
-  using Sums = float[kPieces][kHeadSize / 8][4];
-  // Products of a warp's rows with 8·n others.
-  template <int n>
-  using Products = float[kPieces][n][4];
-  // The same for 16 others, rounded, as first operands.
-  using Packed = std::uint32_t[kPieces][4];
-};
-
-// Rows of a tile lie one after another; the 16-byte chunks of a row are permuted by the row, so
-// that eight rows' chunks of the same column fall into different banks.
-template <int kHeadSize>
-__device__ constexpr std::uint32_t tile_offset(int row, int chunk) {
-  return row * kHeadSize * 2 + ((chunk ^ (row & 7)) << 4);
-}
-
-template <class T>
-struct Head {
-  T* data;
-  long long row_stride;
-};
-
-template <class T>
-__device__ Head<T> head_of(const HeadTensor& tensor, int batch, int head) {
-  return {static_cast<T*>(tensor.data) + batch * tensor.batch_stride + head * tensor.head_stride,
-          tensor.row_stride};
-}
-
-// Starts copying rows [first, first + kRows) of a head; zeros stand beyond its length and size.
-template <class G, int kRows, class T>
-__device__ void load_rows(std::uint32_t tile, const Head<T>& head, int first, int length,
-                          int head_size) {
-  constexpr int kThreads = G::kThreads;
-  constexpr int kChunks = G::kHeadSize / 8;
-  static_assert(kThreads % (8 * kChunks) == 0 && kRows % (kThreads / kChunks) == 0);
-  const int chunk = threadIdx.x % kChunks;
-  const int row = threadIdx.x / kChunks;
-  const bool inside = chunk * 8 < head_size;
-  const T* source = head.data + (first + row) * head.row_stride + chunk * 8;
-  const std::uint32_t target = tile + tile_offset<G::kHeadSize>(row, chunk);
-#pragma unroll
-  for (int step = 0; step < kRows; step += kThreads / kChunks) {
-    const bool valid = inside && first + row + step < length;
-    copy_async(target + step * G::kRowBytes,
-               valid ? source + step * head.row_stride : head.data, valid);
-  }
-}
-
-// Streams `tiles` tiles, [first, first + tiles), through `kStages` buffers: load(tile, stage)
-// starts the copies of a tile, use(tile, stage) computes with it. All threads take part; on return
-// the buffers are free.
-template <int kStages, class Load, class Use>
-__device__ void stream_tiles(int first, int tiles, const Load& load, const Use& use) {
-#pragma unroll
-  for (int i = 0; i < kStages - 1; ++i) {
-    if (i < tiles) load(first + i, i);
-    commit_copies();
-  }
-  int stage = 0;
-  int next_stage = kStages - 1;
-  for (int i = 0; i < tiles; ++i) {
-    wait_for_copies<kStages - 2>();
-    __syncthreads();
-    if (i + kStages - 1 < tiles) load(first + i + kStages - 1, next_stage);
-    commit_copies();
-    use(first + i, stage);
-    stage = stage + 1 == kStages ? 0 : stage + 1;
-    next_stage = next_stage + 1 == kStages ? 0 : next_stage + 1;
-  }
-  wait_for_copies<0>();
-  __syncthreads();
-}
-
-// A lane's addresses within a tile for the operands of products; rows are multiples of 16.
-template <int kHeadSize>
-struct LaneOffsets {
-  // 16×16 pieces [row, head] as a first operand, and transposed, [head, row], as a second one.
-  std::uint32_t by_row;
-  // 16×16 pieces [row, head] as a second operand whose columns are the rows.
-  std::uint32_t by_column;
-
-  __device__ explicit LaneOffsets(int lane)
-      : by_row(tile_offset<kHeadSize>(lane % 16, lane / 16)),
-        by_column(tile_offset<kHeadSize>(lane / 16 * 8 + lane % 8, lane / 8 % 2)) {}
-
-  // The piece at `row` and column 16·step.
-  static __device__ std::uint32_t at(std::uint32_t tile, std::uint32_t offset, int row, int step) {
-    return tile + row * kHeadSize * 2 + (offset ^ (step * 32));
-  }
-};
-
-template <class G>
-__device__ void load_fragments(typename G::Fragments& fragments, std::uint32_t block, int warp_row,
-                               const LaneOffsets<G::kHeadSize>& lanes) {
-#pragma unroll
-  for (int piece = 0; piece < G::kPieces; ++piece) {
-#pragma unroll
-    for (int step = 0; step < G::kSteps; ++step) {
-      load_matrices(fragments[piece][step],
-                    lanes.at(block, lanes.by_row, warp_row + 16 * piece, step));
-    }
-  }
-}
-
-template <class Array>
-__device__ void clear(Array& array) {
-  float* values = reinterpret_cast<float*>(&array);
-#pragma unroll
-  for (int i = 0; i < static_cast<int>(sizeof(Array) / sizeof(float)); ++i) values[i] = 0;
-}
-
-// products[piece][n] = rows · (rows [row, row + 16·kWidth) of a tile)ᵀ
-template <class T, class G, int kWidth>
-__device__ void multiply_rows(typename G::template Products<2 * kWidth>& products,
-                              const typename G::Fragments& rows, std::uint32_t tile, int row,
-                              const LaneOffsets<G::kHeadSize>& lanes) {
-  clear(products);
-#pragma unroll
-  for (int step = 0; step < G::kSteps; ++step) {
-#pragma unroll
-    for (int n = 0; n < kWidth; ++n) {
-      std::uint32_t columns[4];
-      load_matrices(columns, lanes.at(tile, lanes.by_column, row + 16 * n, step));
-#pragma unroll
-      for (int piece = 0; piece < G::kPieces; ++piece) {
-        multiply_add<T>(products[piece][2 * n], rows[piece][step], columns[0], columns[1]);
-        multiply_add<T>(products[piece][2 * n + 1], rows[piece][step], columns[2], columns[3]);
-      }
-    }
-  }
-}
-
-// sums[piece] += weights[piece] · (rows [row, row + 16) of a tile), where the piece is active.
-template <class T, class G>
-__device__ void accumulate(typename G::Sums& sums, const typename G::Packed& weights,
-                           const bool (&active)[G::kPieces], std::uint32_t tile, int row,
-                           const LaneOffsets<G::kHeadSize>& lanes) {
-#pragma unroll
-  for (int step = 0; step < G::kSteps; ++step) {
-    std::uint32_t values[4];
-    load_matrices_transposed(values, lanes.at(tile, lanes.by_row, row, step));
-#pragma unroll
-    for (int piece = 0; piece < G::kPieces; ++piece) {
-      if (!active[piece]) continue;
-      multiply_add<T>(sums[piece][2 * step], weights[piece], values[0], values[1]);
-      multiply_add<T>(sums[piece][2 * step + 1], weights[piece], values[2], values[3]);
-    }
-  }
-}
-
-// A 16×16 piece of weights, rounded, as a first operand.
-template <class T>
-__device__ void pack_piece(std::uint32_t (&packed)[4], const float (&left)[4],
-                           const float (&right)[4]) {
-  packed[0] = pack<T>(left[0], left[1]);
-  packed[1] = pack<T>(left[2], left[3]);
-  packed[2] = pack<T>(right[0], right[1]);
-  packed[3] = pack<T>(right[2], right[3]);
-}
-
-// Writes a warp's rows, times factor(piece, half) for the row 16·piece + 8·half + lane/4, through
-// the warp's own kWarpRows rows of shared memory. `first` is the tensor's row of the warp's first.
-template <class T, class G, class Factor>
-__device__ void store_rows(const typename G::Sums& sums, const Factor& factor,
-                           std::uint8_t* buffer, const Head<T>& head, int first, int length,
-                           int head_size) {
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int piece = 0; piece < G::kPieces; ++piece) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = 16 * piece + 8 * half + lane / 4;
-      const float f = factor(piece, half);
-#pragma unroll
-      for (int n = 0; n < G::kHeadSize / 8; ++n) {
-        *reinterpret_cast<std::uint32_t*>(buffer + tile_offset<G::kHeadSize>(row, n) + lane % 4 * 4) =
-            pack<T>(sums[piece][n][2 * half] * f, sums[piece][n][2 * half + 1] * f);
-      }
-    }
-  }
-  __syncwarp();
-  constexpr int kChunks = G::kHeadSize / 8;
-  const int chunk = lane % kChunks;
-#pragma unroll
-  for (int row = lane / kChunks; row < G::kWarpRows; row += 32 / kChunks) {
-    if (first + row < length && chunk * 8 < head_size) {
-      *reinterpret_cast<uint4*>(head.data + (first + row) * head.row_stride + chunk * 8) =
-          *reinterpret_cast<const uint4*>(buffer + tile_offset<G::kHeadSize>(row, chunk));
-    }
-  }
-  __syncwarp();
-}
 
 // Unlike fmaxf, NaN if either is.
 __device__ inline float max_or_nan(float a, float b) {
@@ -241,10 +22,10 @@ __device__ inline float exp2_fast(float x) {
   return y;
 }
 
-// The weights of a product a = q·k in a row with statistics {m, θ}: e = (a − m)·unit − θ. Products
-// are −inf where a query may not see a key.
+// The weights of a product a = q·k: e = a·unit − threshold. Products are −inf where a query may not
+// see a key.
 struct Weights {
-  float unit;      // what e is measured in, per product
+  float unit;      // of e per product
   float gain;      // clipped softmax
   float offset;    // clipped softmax
   float smallest;  // below this e there is neither a weight nor a gradient into it
@@ -253,6 +34,7 @@ struct Weights {
 struct Weight {
   float p;  // of the value
   float w;  // of the gradient into p
+  float s;  // of the row term; w but for clipped softmax
 };
 
 template <SparseNormalizer kNormalizer>
@@ -260,68 +42,86 @@ __host__ __device__ constexpr bool is_clipped() {
   return kNormalizer == SparseNormalizer::kClippedSoftmax;
 }
 
-// No product at or below it has a weight. Rounded down, so that e decides at the edge.
-template <SparseNormalizer kNormalizer>
-__device__ float smallest_product(const Weights& weights, float shift, float threshold) {
-  const float margin = is_clipped<kNormalizer>() ? 1e-4f : 1e-6f;
-  return shift + (threshold + weights.smallest - margin) / weights.unit - 2.4e-7f * fabsf(shift);
+// Clamped to [0, 1], NaN to 0.
+__device__ inline float saturated_fma(float a, float b, float c) {
+  float clamped;
+  asm("fma.rn.sat.f32 %0, %1, %2, %3;" : "=f"(clamped) : "f"(a), "f"(b), "f"(c));
+  return clamped;
 }
 
-__device__ inline float distance(const Weights& weights, float product, float shift,
-                                 float threshold) {
-  return fmaf(product - shift, weights.unit, -threshold);
+// 1 for any e > 0 that a difference of thresholds and products may be.
+__device__ inline float one_if_positive(float e) {
+  return saturated_fma(e, 0x1p100f, 0);
 }
 
+// In a row whose threshold is NaN the weights may be zero: what is made of them has to add NaN.
 template <SparseNormalizer kNormalizer>
-__device__ Weight weight_at(const Weights& weights, float e) {
-  if constexpr (kNormalizer == SparseNormalizer::kSparsemax) {
-    return {max_or_nan(e, 0), e > 0 ? 1.0f : 0.0f};
-  } else if constexpr (kNormalizer == SparseNormalizer::kEntmax15) {
-    const float root = max_or_nan(e, 0);
-    return {root * root, root};
-  } else {
+__device__ Weight weight_of(const Weights& weights, float product, float threshold) {
+  if constexpr (is_clipped<kNormalizer>()) {
+    const float e = fmaf(product, weights.unit, -threshold);
     const float soft = exp2_fast(e);
     const float unclipped = fmaf(weights.gain, soft, weights.offset);
-    const bool passes = unclipped >= 0 && unclipped <= 1;
-    const float p = unclipped > 1 ? 1.0f : max_or_nan(unclipped, 0);
-    return {e == -INFINITY ? 0.0f : p, passes ? soft : 0.0f};
+    const float p = saturated_fma(weights.gain, soft, weights.offset);
+    return {e == -INFINITY ? 0.0f : p, p == unclipped ? soft : 0.0f, soft};
+  } else {
+    const float e = saturated_fma(product, weights.unit, -threshold);
+    if constexpr (kNormalizer == SparseNormalizer::kSparsemax) return {e, one_if_positive(e), 0};
+    return {e * e, e, 0};
+  }
+}
+
+// Newton's step towards Σ p = 1 from Σ p and Σ w; from any threshold it ends at or below the root
+// (normalizer/row.h).
+template <SparseNormalizer kNormalizer>
+__device__ float newton_step(float mass, float weight) {
+  if constexpr (kNormalizer == SparseNormalizer::kEntmax15) {
+    const float norm = sqrtf(mass);
+    return (norm - 1) * norm / weight;
+  } else {
+    return (mass - 1) / weight;
   }
 }
 
 // Gradient into a product, over the scale, and over the gain for clipped softmax.
 template <SparseNormalizer kNormalizer>
-__device__ float product_gradient(float e, float w, float dp, float r) {
-  if constexpr (is_clipped<kNormalizer>()) {
-    return fmaf(w, dp, -exp2_fast(e) * r);
-  } else {
-    return w * (dp - r);
-  }
+__device__ float product_gradient(const Weight& weight, float dp, float r) {
+  if constexpr (is_clipped<kNormalizer>()) return fmaf(weight.w, dp, -weight.s * r);
+  return weight.w * (dp - r);
 }
 
-// A 16×16 piece of products against upper bounds that differ by column or by row: bound(n, i).
-template <class Bound>
-__device__ bool any_above(const float (&products)[2][4], const Bound& bound) {
-  bool above = false;
+// Hides products, whose first row and column have these indices, where hidden(row, column).
+template <class Hidden>
+__device__ void hide_products(Products& products, int row, int column, const Hidden& hidden) {
+  const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int n = 0; n < 2; ++n) {
+  for (int n = 0; n < kTileColumns; ++n) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) above = above || !(products[n][i] <= bound(n, i));  // NaN is above
+    for (int i = 0; i < 4; ++i) {
+      if (hidden(row + 8 * (i / 2) + lane / 4, column + 8 * n + 2 * (lane % 4) + i % 2)) {
+        products[n][i] = -INFINITY;
+      }
+    }
   }
-  return __any_sync(kFullWarp, above);
 }
 
 inline Weights make_weights(const SparseAttention& problem) {
-  switch (problem.normalizer) {
-    case SparseNormalizer::kSparsemax:
-      return {problem.scale, 1, 0, 0};
-    case SparseNormalizer::kEntmax15:
-      return {problem.scale / 2, 1, 0, 0};
-    case SparseNormalizer::kClippedSoftmax:
-      break;
+  if (problem.normalizer == SparseNormalizer::kClippedSoftmax) {
+    const float unit = problem.scale * 1.44269504f;
+    const float smallest =
+        problem.offset < 0 ? std::log2(-problem.offset / problem.gain) : -INFINITY;
+    return {unit, problem.gain, problem.offset, smallest};
   }
-  const float smallest =
-      problem.offset < 0 ? std::log2(-problem.offset / problem.gain) : -INFINITY;
-  return {problem.scale * 1.44269504f, problem.gain, problem.offset, smallest};
+  const bool halved = problem.normalizer == SparseNormalizer::kEntmax15;
+  const float unit = halved ? problem.scale / 2 : problem.scale;
+  return {unit, 1, 0, 0};
+}
+
+// Where the flags of a block of queries begin.
+__device__ inline std::uint8_t* block_flags(const SparseAttention& problem, int batch, int head,
+                                            int block) {
+  const auto head_index = static_cast<long long>(batch) * problem.heads + head;
+  return problem.flags +
+         (head_index * blocks_of(problem.length) + block) * tiles_of(problem.length);
 }
 
 // Chooses the instantiation: call(T{}, std::integral_constant<int, 64 or 128>, and of the
@@ -332,8 +132,9 @@ void with_instantiation(const SparseAttention& problem, const Call& call) {
     const auto with_normalizer = [&](auto type) {
       switch (problem.normalizer) {
         case SparseNormalizer::kClippedSoftmax:
-          return call(type, size, std::integral_constant<SparseNormalizer,
-                                                         SparseNormalizer::kClippedSoftmax>{});
+          return call(
+              type, size,
+              std::integral_constant<SparseNormalizer, SparseNormalizer::kClippedSoftmax>{});
         case SparseNormalizer::kSparsemax:
           return call(type, size,
                       std::integral_constant<SparseNormalizer, SparseNormalizer::kSparsemax>{});

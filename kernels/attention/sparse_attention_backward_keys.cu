@@ -8,29 +8,17 @@ namespace {
 
 constexpr int kStages = 2;
 
-// Of a stage: queries, their dO, and their rows' {m, θ, bound, r}.
-#ifndef KPIECES
-#define KPIECES 2
-#endif
-template <int kHeadSize>
-using RowGeometry = Geometry<kHeadSize, kHeadSize == 64 ? KPIECES : 1>;
-
-template <class G>
-constexpr int stage_size() {
-  return 2 * G::kTileBytes + kTileRows * static_cast<int>(sizeof(float4));
-}
-
+// A block's keys and values, a stage's queries and their dO, and the queries' {threshold, r}.
 template <class G>
 constexpr int memory_size() {
-  return 2 * G::kBlockBytes + kStages * stage_size<G>();
+  return 2 * G::kBlockBytes + kStages * 2 * G::kTileBytes +
+         kStages * kTileRows * static_cast<int>(sizeof(float2));
 }
 
 template <class T, int kHeadSize, SparseNormalizer kNormalizer>
-__global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
-                                  RowGeometry<kHeadSize>::kBlocksPerProcessor)
+__global__ void __launch_bounds__(kBlockThreads, 1)
     keys_kernel(const __grid_constant__ BackwardArguments arguments) {
-  using G = RowGeometry<kHeadSize>;
-  constexpr int kPieces = G::kPieces;
+  using G = Geometry<kHeadSize>;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   const auto& problem = arguments.problem;
   const auto& gradients = arguments.gradients;
@@ -40,150 +28,126 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
   const int lane = threadIdx.x % 32;
   const int batch = blockIdx.z;
   const int kv_head = blockIdx.y;
-  const int group = problem.heads / problem.kv_heads;
+  const int heads = problem.heads / problem.kv_heads;
   const int block_row = blockIdx.x * kBlockRows;  // the longest columns first
-  const int warp_block_row = threadIdx.x / 32 * G::kWarpRows;
-  const int warp_row = block_row + warp_block_row;
+  const int warp_row = block_row + threadIdx.x / 32 * kWarpRows;
+  const int group = threadIdx.x / kGroupThreads;
+  const int group_row = block_row + group * kTileRows;
   const int first_tile = block_row / kTileRows;
-  const int tiles = (length + kTileRows - 1) / kTileRows - first_tile;  // of a query head
+  const int tiles = tiles_of(length) - first_tile;  // of a query head
+  const int steps = heads * tiles;
   const LaneOffsets<kHeadSize> lanes(lane);
   const std::uint32_t key_block = shared_address(memory);
   const std::uint32_t value_block = key_block + G::kBlockBytes;
-  constexpr int kStageStart = 2 * G::kBlockBytes;
+  constexpr int kPairBytes = 2 * G::kTileBytes;
+  constexpr int kPairs = 2 * G::kBlockBytes;
+  constexpr int kRows = kPairs + kStages * kPairBytes;
 
-  load_rows<G, kBlockRows>(key_block, head_of<const T>(problem.k, batch, kv_head),
-                                   block_row, length, head_size);
-  load_rows<G, kBlockRows>(value_block, head_of<const T>(problem.v, batch, kv_head),
-                                   block_row, length, head_size);
+  // A byte for each tile of queries: which fourths of it have weights in the block's first tile of
+  // keys, and in its second.
+  constexpr int kFlags = memory_size<G>();
+  if constexpr (!is_clipped<kNormalizer>()) {
+    for (int step = threadIdx.x; step < steps; step += kBlockThreads) {
+      const int tile = first_tile + step % tiles;
+      const std::uint8_t* source = block_flags(problem, batch, kv_head * heads + step / tiles,
+                                               tile * kTileRows / kBlockRows);
+      const int shift = tile * kTileRows % kBlockRows / 16;
+      unsigned both = source[first_tile] >> shift & 0xf;
+      if (first_tile + 1 < tiles_of(length)) both |= (source[first_tile + 1] >> shift & 0xf) << 4;
+      memory[kFlags + step] = both;
+    }
+  }
+
+  load_rows<G, kBlockRows>(key_block, head_of<const T>(problem.k, batch, kv_head), block_row,
+                           length, head_size);
+  load_rows<G, kBlockRows>(value_block, head_of<const T>(problem.v, batch, kv_head), block_row,
+                           length, head_size);
   commit_copies();
   wait_for_copies<0>();
+  show_copies_to_products();
   __syncthreads();
-  typename G::Fragments k;
-  load_fragments<G>(k, key_block, warp_block_row, lanes);
 
   typename G::Sums grad_k;
   typename G::Sums grad_v;
   clear(grad_k);
   clear(grad_v);
+  const auto visited = [&] {
+    if constexpr (is_clipped<kNormalizer>()) {
+      return EveryTile{};
+    } else {
+      return FlaggedTiles{key_block + kFlags, steps, 0xfu << 4 * group};
+    }
+  }();
   stream_tiles<kStages>(
-      0, group * tiles,
+      steps, visited,
       [&](int step, int stage) {
-        const int head = kv_head * group + step / tiles;
+        const int head = kv_head * heads + step / tiles;
         const int query = (first_tile + step % tiles) * kTileRows;
-        const std::uint32_t target = key_block + kStageStart + stage * stage_size<G>();
-        load_rows<G, kTileRows>(target, head_of<const T>(problem.q, batch, head), query,
-                                        length, head_size);
-        load_rows<G, kTileRows>(target + G::kTileBytes,
-                                        head_of<const T>(gradients.context, batch, head), query,
-                                        length, head_size);
+        const std::uint32_t pair = key_block + kPairs + stage * kPairBytes;
+        load_rows<G, kTileRows>(pair, head_of<const T>(problem.q, batch, head), query, length,
+                                head_size);
+        load_rows<G, kTileRows>(pair + G::kTileBytes,
+                                head_of<const T>(gradients.context, batch, head), query, length,
+                                head_size);
         if (threadIdx.x < kTileRows) {
           const int row = query + threadIdx.x;
           const bool valid = row < length;
-          const float4* source =
+          const float2* source =
               gradients.rows + (static_cast<long long>(batch) * problem.heads + head) * length;
-          copy_async(target + 2 * G::kTileBytes + threadIdx.x * sizeof(float4),
-                     source + (valid ? row : 0), valid);
+          copy_async<8>(key_block + kRows + (stage * kTileRows + threadIdx.x) * 8,
+                        source + (valid ? row : 0), valid);
         }
       },
       [&](int step, int stage) {
-        const int first_query = (first_tile + step % tiles) * kTileRows;
-        const int start = kStageStart + stage * stage_size<G>();
-        const std::uint32_t queries = key_block + start;
+        const int query = (first_tile + step % tiles) * kTileRows;
+        if (query < group_row) return;
+        const std::uint32_t queries = key_block + kPairs + stage * kPairBytes;
         const std::uint32_t grads = queries + G::kTileBytes;
-        const auto* rows = reinterpret_cast<const float4*>(memory + start + 2 * G::kTileBytes);
+        Products products;
+        Products grad_p;
+        multiply_tile<T, G>(products, key_block + group * G::kTileBytes, queries, lanes);
+        multiply_tile<T, G>(grad_p, value_block + group * G::kTileBytes, grads, lanes);
+        wait_for_products<0>(products, grad_p);
+        if (query < warp_row + kWarpRows - 1) {
+          hide_products(products, warp_row, query, [](int key, int q) { return key > q; });
+        }
+        // {threshold, r} of the lane's columns 8n and 8n + 1.
+        const auto* columns =
+            reinterpret_cast<const float4*>(memory + kRows) + stage * kTileRows / 2 + lane % 4;
 #pragma unroll
-        for (int part = 0; part < kTileRows; part += 16) {
-          const int query = first_query + part;
-          if (query + 15 < warp_row) continue;
-          typename G::template Products<2> products;
-          multiply_rows<T, G, 1>(products, k, queries, part, lanes);
-          if (query < warp_row + G::kWarpRows - 1) {
-#pragma unroll
-            for (int piece = 0; piece < kPieces; ++piece) {
-#pragma unroll
-              for (int n = 0; n < 2; ++n) {
-#pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                  const int key = warp_row + 16 * piece + 8 * (i / 2) + lane / 4;
-                  if (key > query + 8 * n + 2 * (lane % 4) + i % 2) {
-                    products[piece][n][i] = -INFINITY;
-                  }
-                }
-              }
-            }
-          }
-          float4 column[2][2];
+        for (int part = 0; part < 4; ++part) {
+          float p[2][4];
+          float grad_s[2][4];
 #pragma unroll
           for (int n = 0; n < 2; ++n) {
+            const float4 c = columns[(2 * part + n) * 4];
 #pragma unroll
-            for (int i = 0; i < 2; ++i) column[n][i] = rows[part + 8 * n + 2 * (lane % 4) + i];
-          }
-          bool active[kPieces];
-          bool any = false;
-#pragma unroll
-          for (int piece = 0; piece < kPieces; ++piece) {
-            active[piece] =
-                any_above(products[piece], [&](int n, int i) { return column[n][i % 2].z; });
-            any = any || active[piece];
-          }
-          if (!is_clipped<kNormalizer>() && !any) continue;
-
-          typename G::template Products<2> grad_p;
-          clear(grad_p);
-          if (any) {
-#pragma unroll
-            for (int s = 0; s < G::kSteps; ++s) {
-              std::uint32_t columns[4];
-              load_matrices(columns, lanes.at(grads, lanes.by_column, part, s));
-#pragma unroll
-              for (int piece = 0; piece < kPieces; ++piece) {
-                if (!active[piece]) continue;
-                std::uint32_t v[4];
-                load_matrices(v,
-                              lanes.at(value_block, lanes.by_row, warp_block_row + 16 * piece, s));
-                multiply_add<T>(grad_p[piece][0], v, columns[0], columns[1]);
-                multiply_add<T>(grad_p[piece][1], v, columns[2], columns[3]);
-              }
+            for (int i = 0; i < 4; ++i) {
+              const auto weight = weight_of<kNormalizer>(weights, products[2 * part + n][i],
+                                                         i % 2 == 0 ? c.x : c.z);
+              p[n][i] = weight.p;
+              grad_s[n][i] = product_gradient<kNormalizer>(weight, grad_p[2 * part + n][i],
+                                                           i % 2 == 0 ? c.y : c.w);
             }
           }
-          typename G::Packed p;
-          typename G::Packed grad_s;
-#pragma unroll
-          for (int piece = 0; piece < kPieces; ++piece) {
-            if (!is_clipped<kNormalizer>() && !active[piece]) continue;
-            float p_values[2][4];
-            float grad_values[2][4];
-#pragma unroll
-            for (int n = 0; n < 2; ++n) {
-#pragma unroll
-              for (int i = 0; i < 4; ++i) {
-                const float4& c = column[n][i % 2];
-                const float e = distance(weights, products[piece][n][i], c.x, c.y);
-                const auto weight = weight_at<kNormalizer>(weights, e);
-                p_values[n][i] = weight.p;
-                grad_values[n][i] = product_gradient<kNormalizer>(e, weight.w,
-                                                                  grad_p[piece][n][i], c.w);
-              }
-            }
-            pack_piece<T>(p[piece], p_values[0], p_values[1]);
-            pack_piece<T>(grad_s[piece], grad_values[0], grad_values[1]);
-          }
-          if (any) accumulate<T, G>(grad_v, p, active, grads, part, lanes);
-#pragma unroll
-          for (int piece = 0; piece < kPieces; ++piece) {
-            active[piece] = active[piece] || is_clipped<kNormalizer>();
-          }
-          accumulate<T, G>(grad_k, grad_s, active, queries, part, lanes);
+          std::uint32_t p_packed[4];
+          std::uint32_t grad_packed[4];
+          pack_piece<T>(p_packed, p[0], p[1]);
+          pack_piece<T>(grad_packed, grad_s[0], grad_s[1]);
+          begin_products();
+          accumulate<T, G>(grad_v, p_packed, grads, part, lanes);
+          accumulate<T, G>(grad_k, grad_packed, queries, part, lanes);
+          end_products();
         }
+        wait_for_products<0>(grad_v, grad_k);
       });
 
-  std::uint8_t* buffer = memory + warp_block_row * G::kRowBytes;
   store_rows<T, G>(
-      grad_k, [&](int, int) { return score_factor<kNormalizer>(problem); }, buffer,
-      head_of<T>(gradients.k, batch, kv_head), warp_row, length, head_size);
+      grad_k, [&](int) { return score_factor<kNormalizer>(problem); }, memory,
+      head_of<T>(gradients.k, batch, kv_head), block_row, length, head_size);
   store_rows<T, G>(
-      grad_v, [](int, int) { return 1.0f; }, buffer, head_of<T>(gradients.v, batch, kv_head),
-      warp_row, length, head_size);
+      grad_v, [](int) { return 1.0f; }, memory, head_of<T>(gradients.v, batch, kv_head), block_row,
+      length, head_size);
 }
 
 }  // namespace
@@ -191,14 +155,15 @@ __global__ void __launch_bounds__(RowGeometry<kHeadSize>::kThreads,
 void sparse_attention_backward_keys(const BackwardArguments& arguments, cudaStream_t stream) {
   const auto& problem = arguments.problem;
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
-    using G = RowGeometry<size()>;
+    using G = Geometry<size()>;
     const auto kernel = keys_kernel<decltype(type), size(), normalizer()>;
-    constexpr int kMemory = memory_size<G>();
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
+    static_assert(memory_size<G>() + kMostFlags <= kMostSharedMemory);
+    const int memory =
+        memory_size<G>() + problem.heads / problem.kv_heads * tiles_of(problem.length);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
           "oasis::attention backward");
-    const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.kv_heads,
-                    problem.batch);
-    kernel<<<grid, G::kThreads, kMemory, stream>>>(arguments);
+    const dim3 grid(blocks_of(problem.length), problem.kv_heads, problem.batch);
+    kernel<<<grid, kBlockThreads, memory, stream>>>(arguments);
     check_launch("oasis::attention backward");
   });
 }

@@ -1,6 +1,7 @@
-// Forward: one pass over the keys for the rows' thresholds, further ones for rows whose threshold
-// is not exact yet, and a last one for the context and the moment, which multiplies values only
-// where a 16×16 piece of weights is not all zero.
+// Forward: a first pass over the keys finds the rows' thresholds nearly, further ones take sums
+// exactly and step towards them (mostly one, two where rows have few weights), and a last one
+// computes the context and the moment. All meet every tile that may have weights, as it is: tiles
+// are multiplied by warpgroups as wholes.
 #include "kernels/attention/sparse_threshold.cuh"
 #include "kernels/cuda/launch.h"
 
@@ -8,6 +9,12 @@ namespace oasis::cuda {
 namespace {
 
 constexpr int kStages = 3;
+constexpr int kProductStages = 4;  // of the passes over keys alone
+
+// The last pass may meet sums of weights off by so much: it corrects the context to first order.
+constexpr float kLastError = 0.03f;
+constexpr int kMostPasses = 32;
+constexpr int kMostLastPasses = 4;
 
 struct Arguments {
   SparseAttention problem;
@@ -15,72 +22,79 @@ struct Arguments {
   Weights weights;
 };
 
-template <SparseNormalizer kNormalizer, class G>
-using RowCandidates = Candidates<kNormalizer, 2 * G::kPieces, G::kThreads>;
-
-template <SparseNormalizer kNormalizer, class G>
+template <class G>
 constexpr int memory_size() {
-  const int lists = is_clipped<kNormalizer>() ? 0 : RowCandidates<kNormalizer, G>::kBytes;
-  return std::max(kStages * G::kTileBytes + std::max(G::kBlockBytes, lists),
-                  2 * kStages * G::kTileBytes);
+  return G::kBlockBytes + std::max(kProductStages, 2 * kStages) * G::kTileBytes;
 }
 
-// log Σ e^{s} of a lane's rows in pieces, each lane over its own columns.
-template <int kRows>
-struct LogSum {
-  float shift[kRows];
-  float sum[kRows];
+// The first tile, which every row sees, then from the diagonal down: most of the large products
+// come early.
+struct LikelyFirst {
+  int tiles;
 
-  __device__ LogSum() {
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      shift[r] = -INFINITY;
-      sum[r] = 0;
-    }
+  __device__ int next(int tile) const {
+    if (tile < 0) return 0;
+    const int following = tile == 0 ? tiles - 1 : tile - 1;
+    return following == 0 ? tiles : following;
   }
+  __device__ bool skips(int) const { return false; }
+};
 
-  __device__ void add(const float (&products)[kRows / 2][4][4], float unit) {
+// log Σ e^{s} of a lane's two rows, each lane over its own columns.
+struct LogSum {
+  float largest[2] = {-INFINITY, -INFINITY};
+  float sum[2] = {0, 0};
+
+  // Returns whether any may have a weight, by the sums so far.
+  __device__ bool add(const Products& products, const Weights& weights) {
+    const float unit = weights.unit;
+    bool above = false;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      float largest = shift[r];
+    for (int r = 0; r < 2; ++r) {
+      float here = products[0][2 * r];
 #pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        largest = max_or_nan(largest, products[r / 2][n][r % 2 * 2]);
-        largest = max_or_nan(largest, products[r / 2][n][r % 2 * 2 + 1]);
+      for (int n = 0; n < kTileColumns; ++n) {
+        here = max_or_nan(here, products[n][2 * r]);
+        here = max_or_nan(here, products[n][2 * r + 1]);
       }
-      const float base = largest == -INFINITY ? 0.0f : largest;
-      float total = sum[r] * exp2_fast((shift[r] - base) * unit);
+      const float before = largest[r];
+      largest[r] = max_or_nan(before, here);
+      const float base = largest[r] == -INFINITY ? 0.0f : largest[r];
+      float total = sum[r] * exp2_fast((before - base) * unit);
+      const float shift = -base * unit;
 #pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        total += exp2_fast((products[r / 2][n][r % 2 * 2] - base) * unit) +
-                 exp2_fast((products[r / 2][n][r % 2 * 2 + 1] - base) * unit);
+      for (int n = 0; n < kTileColumns; ++n) {
+        total += exp2_fast(fmaf(products[n][2 * r], unit, shift)) +
+                 exp2_fast(fmaf(products[n][2 * r + 1], unit, shift));
       }
-      shift[r] = largest;
       sum[r] = total;
+      const float e = fmaf(here - base, unit, -__log2f(total));
+      above = above || !(e <= weights.smallest - 1e-4f);  // NaN is above
     }
+    return above;
   }
 
   // Over the four lanes that share a row.
   __device__ void add_up(float unit) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      float largest = max_or_nan(shift[r], __shfl_xor_sync(kFullWarp, shift[r], 1));
-      largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 2));
-      float total = sum[r] * exp2_fast((shift[r] - largest) * unit);
+    for (int r = 0; r < 2; ++r) {
+      float all = max_or_nan(largest[r], __shfl_xor_sync(kFullWarp, largest[r], 1));
+      all = max_or_nan(all, __shfl_xor_sync(kFullWarp, all, 2));
+      float total = sum[r] * exp2_fast((largest[r] - all) * unit);
       total += __shfl_xor_sync(kFullWarp, total, 1);
       total += __shfl_xor_sync(kFullWarp, total, 2);
-      shift[r] = largest;
+      largest[r] = all;
       sum[r] = total;
     }
   }
 };
 
 template <class T, int kHeadSize, SparseNormalizer kNormalizer>
-__global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
-                                  Geometry<kHeadSize, 1>::kBlocksPerProcessor)
+__global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPerProcessor)
     forward_kernel(const __grid_constant__ Arguments arguments) {
-  using G = Geometry<kHeadSize, 1>;
+  using G = Geometry<kHeadSize>;
   constexpr int kRows = 2;  // of a lane: lane/4 and eight below
+  constexpr bool kClipped = is_clipped<kNormalizer>();
   extern __shared__ __align__(1024) std::uint8_t memory[];
   const auto& problem = arguments.problem;
   const auto& weights = arguments.weights;
@@ -91,17 +105,26 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
   const int head = blockIdx.y;
   const int kv_head = head / (problem.heads / problem.kv_heads);
   const int block_row = (gridDim.x - 1 - blockIdx.x) * kBlockRows;  // the longest rows first
-  const int warp_block_row = threadIdx.x / 32 * G::kWarpRows;
+  const int warp_block_row = threadIdx.x / 32 * kWarpRows;
   const int warp_row = block_row + warp_block_row;
-  const int last_row = warp_row + G::kWarpRows - 1;
-  const int tiles = (min(block_row + kBlockRows, length) + kTileRows - 1) / kTileRows;
+  const int group = threadIdx.x / kGroupThreads;
+  const int last_row = block_row + group * kTileRows + kTileRows - 1;  // of the warpgroup
+  const int tiles = tiles_of(min(block_row + kBlockRows, length));
   const auto k = head_of<const T>(problem.k, batch, kv_head);
   const auto v = head_of<const T>(problem.v, batch, kv_head);
   const LaneOffsets<kHeadSize> lanes(lane);
-  const std::uint32_t base = shared_address(memory);
+  const std::uint32_t query_block = shared_address(memory);
+  const std::uint32_t base = query_block + G::kBlockBytes;
+
+  // Which warps may have weights in a tile, and which have.
+  constexpr int kFlags = memory_size<G>();
+  for (int i = threadIdx.x; i < tiles; i += kBlockThreads) memory[kFlags + i] = 0;
+  const FlaggedTiles flagged{query_block + kFlags, tiles, 0xfu << 4 * group};
+  const int weighted_flags = kFlags + (tiles + 3) / 4 * 4;
+  for (int i = threadIdx.x; i < tiles; i += kBlockThreads) memory[weighted_flags + i] = 0;
+  const FlaggedTiles weighted{query_block + weighted_flags, tiles, 0};
 
   // Rows beyond the length are zero and compute something finite that is not stored.
-  const std::uint32_t query_block = base + kStages * G::kTileBytes;
   load_rows<G, kBlockRows>(query_block, head_of<const T>(problem.q, batch, head), block_row, length,
                            head_size);
   commit_copies();
@@ -109,167 +132,169 @@ __global__ void __launch_bounds__(Geometry<kHeadSize, 1>::kThreads,
   __syncthreads();
   typename G::Fragments q;
   load_fragments<G>(q, query_block, warp_block_row, lanes);
-  __syncthreads();
 
-  const auto hide_later_keys = [&](auto& products, int key) {
-    constexpr int kColumns = sizeof(products[0]) / sizeof(products[0][0]);
-    if (key + 8 * kColumns - 1 <= warp_row) return;
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int row = warp_row + 8 * (i / 2) + lane / 4;
-        if (key + 8 * n + 2 * (lane % 4) + i % 2 > row) products[0][n][i] = -INFINITY;
-      }
-    }
+  const auto hide_later_keys = [&](Products& products, int key) {
+    if (key + kTileRows - 1 <= warp_row) return;
+    hide_products(products, warp_row, key, [](int query, int k) { return k > query; });
   };
 
-  // One pass over the keys, 32 at a time: visit(products, whether a tile begins).
-  const auto visit_products = [&](const auto& visit) {
-    stream_tiles<kStages>(
-        0, tiles,
+  // One pass over keys: visit(products, tile).
+  const auto visit_products = [&](const auto& which, const auto& visit) {
+    stream_tiles<kProductStages>(
+        tiles, which,
         [&](int tile, int stage) {
           load_rows<G, kTileRows>(base + stage * G::kTileBytes, k, tile * kTileRows, length,
                                   head_size);
         },
         [&](int tile, int stage) {
-#pragma unroll
-          for (int part = 0; part < kTileRows; part += 32) {
-            const int key = tile * kTileRows + part;
-            if (key > last_row) break;
-            typename G::template Products<4> products;
-            multiply_rows<T, G, 2>(products, q, base + stage * G::kTileBytes, part, lanes);
-            hide_later_keys(products, key);
-            visit(products, part == 0);
-          }
+          const int key = tile * kTileRows;
+          if (key > last_row) return;
+          Products products;
+          multiply_tile<T, G>(products, q, base + stage * G::kTileBytes, lanes);
+          wait_for_products<0>(products);
+          hide_later_keys(products, key);
+          visit(products, tile);
         });
   };
+  const auto flag = [&](bool above, int tile) {
+    if (__any_sync(kFullWarp, above) && lane == 0) flagged.set(tile, 1u << threadIdx.x / 32);
+  };
 
-  float shift[kRows];
   float threshold[kRows];
-  float moment_factor[kRows];
-  if constexpr (is_clipped<kNormalizer>()) {
-    LogSum<kRows> sums;
-    visit_products([&](const auto& products, bool) { sums.add(products, weights.unit); });
+  if constexpr (kClipped) {
+    LogSum sums;
+    visit_products(EveryTile{}, [&](const auto& products, int tile) {
+      flag(sums.add(products, weights), tile);
+    });
     sums.add_up(weights.unit);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      shift[r] = sums.shift[r];
-      threshold[r] = log2f(sums.sum[r]);
-      moment_factor[r] = 1;
+      threshold[r] = fmaf(sums.largest[r], weights.unit, log2f(sums.sum[r]));
     }
   } else {
-    RowCandidates<kNormalizer, G> candidates(base + kStages * G::kTileBytes, weights.unit);
-    visit_products([&](const auto& products, bool tile_begins) {
-      candidates.add(products, tile_begins);
-    });
-    bool exact[kRows];
-    bool done = candidates.solve(exact);
-    float sum[kRows];
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      shift[r] = candidates.shift[r];
-      threshold[r] = candidates.threshold[r];
-      sum[r] = candidates.weight[r];
-    }
-    for (int i = 0; i < kMostNewtonSteps && __syncthreads_or(!done); ++i) {
-      RootSums<kNormalizer> sums[kRows];
-      visit_products([&](const auto& products, bool) {
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-          for (int n = 0; n < 8; ++n) {
-            sums[r].add(
-                distance(weights, products[0][n / 2][r * 2 + n % 2], shift[r], threshold[r]));
-          }
-        }
-      });
-      done = true;
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        sums[r].add_up();
-        if (exact[r]) continue;
-        sum[r] = sums[r].weight;
-        const float next = sums[r].step(threshold[r]);
-        // Only the first step may lead down, from a guess above the root.
-        exact[r] = !rises(threshold[r], next) && !(i == 0 && rises(next, threshold[r]));
-        if (!exact[r]) threshold[r] = next;
-        done = done && exact[r];
-      }
+    Thresholds<kNormalizer> thresholds(weights, length);
+    visit_products(LikelyFirst{tiles},
+                   [&](const auto& products, int tile) { flag(thresholds.add(products), tile); });
+    thresholds.finish();
+    for (int i = 0; i < kMostPasses; ++i) {
+      thresholds.clear();
+      visit_products(flagged, [&](const auto& products, int) { thresholds.add_exactly(products); });
+      if (!__syncthreads_or(!thresholds.step())) break;
     }
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) moment_factor[r] = 1 / sum[r];
-  }
-
-  float bound[kRows];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    bound[r] = smallest_product<kNormalizer>(weights, shift[r], threshold[r]);
-    const int row = warp_row + 8 * r + lane / 4;
-    if (lane % 4 == 0 && row < length) {
-      problem.statistics[(static_cast<long long>(batch) * problem.heads + head) * length + row] = {
-          shift[r], threshold[r]};
-    }
+    for (int r = 0; r < kRows; ++r) threshold[r] = thresholds.threshold[r];
   }
 
   typename G::Sums context;
   typename G::Sums moment;
-  clear(context);
-  clear(moment);
+  float mass[kRows];
+  float weight_sum[kRows];
+  float rise[kRows] = {0, 0};
+  const unsigned not_a_number = isnan(threshold[0]) || isnan(threshold[1]);
   constexpr int kPairBytes = 2 * G::kTileBytes;
-  stream_tiles<kStages>(
-      0, tiles,
-      [&](int tile, int stage) {
-        const std::uint32_t pair = base + stage * kPairBytes;
-        load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
-        load_rows<G, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length, head_size);
-      },
-      [&](int tile, int stage) {
-        const std::uint32_t keys = base + stage * kPairBytes;
-        const std::uint32_t values = keys + G::kTileBytes;
-#pragma unroll
-        for (int part = 0; part < kTileRows; part += 16) {
-          const int key = tile * kTileRows + part;
-          if (key > last_row) break;
-          typename G::template Products<2> products;
-          multiply_rows<T, G, 1>(products, q, keys, part, lanes);
+  for (int pass = 0; pass < kMostLastPasses; ++pass) {
+    clear(context);
+    clear(moment);
+    clear(mass);
+    clear(weight_sum);
+    stream_tiles<kStages>(
+        tiles, flagged,
+        [&](int tile, int stage) {
+          const std::uint32_t pair = base + stage * kPairBytes;
+          load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
+          load_rows<G, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length, head_size);
+        },
+        [&](int tile, int stage) {
+          const std::uint32_t keys = base + stage * kPairBytes;
+          const std::uint32_t values = keys + G::kTileBytes;
+          const int key = tile * kTileRows;
+          if (key > last_row) return;
+          Products products;
+          multiply_tile<T, G>(products, query_block + group * G::kTileBytes, keys, lanes);
+          wait_for_products<0>(products);
           hide_later_keys(products, key);
-          if (!any_above(products[0], [&](int, int i) { return bound[i / 2]; })) continue;
-          float p[2][4];
-          float w[2][4];
+          unsigned any = not_a_number;
 #pragma unroll
-          for (int n = 0; n < 2; ++n) {
+          for (int part = 0; part < 4; ++part) {
+            float p[2][4];
+            float w[2][4];
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              const auto weight = weight_at<kNormalizer>(
-                  weights, distance(weights, products[0][n][i], shift[i / 2], threshold[i / 2]));
-              p[n][i] = weight.p;
-              w[n][i] = weight.w;
+            for (int n = 0; n < 2; ++n) {
+#pragma unroll
+              for (int i = 0; i < 4; ++i) {
+                const float product = products[2 * part + n][i];
+                const auto weight = weight_of<kNormalizer>(weights, product, threshold[i / 2]);
+                p[n][i] = weight.p;
+                w[n][i] = weight.w;
+                if constexpr (!kClipped) {
+                  mass[i / 2] += weight.p;
+                  weight_sum[i / 2] += weight.w;
+                }
+              }
             }
-          }
-          typename G::Packed p_packed;
-          typename G::Packed w_packed;
-          pack_piece<T>(p_packed[0], p[0], p[1]);
-          pack_piece<T>(w_packed[0], w[0], w[1]);
+            std::uint32_t p_packed[4];
+            std::uint32_t w_packed[4];
+            pack_piece<T>(p_packed, p[0], p[1]);
+            pack_piece<T>(w_packed, w[0], w[1]);
 #pragma unroll
-          for (int step = 0; step < G::kSteps; ++step) {
-            std::uint32_t columns[4];
-            load_matrices_transposed(columns, lanes.at(values, lanes.by_row, part, step));
-            multiply_add<T>(context[0][2 * step], p_packed[0], columns[0], columns[1]);
-            multiply_add<T>(context[0][2 * step + 1], p_packed[0], columns[2], columns[3]);
-            multiply_add<T>(moment[0][2 * step], w_packed[0], columns[0], columns[1]);
-            multiply_add<T>(moment[0][2 * step + 1], w_packed[0], columns[2], columns[3]);
+            for (int i = 0; i < 4; ++i) any |= w_packed[i];
+            begin_products();
+            accumulate<T, G>(context, p_packed, values, part, lanes);
+            accumulate<T, G>(moment, w_packed, values, part, lanes);
+            end_products();
           }
-        }
-      });
+          wait_for_products<0>(context, moment);
+          if constexpr (!kClipped) {
+            if (__any_sync(kFullWarp, any != 0) && lane == 0)
+              weighted.set(tile, 1u << threadIdx.x / 32);
+          }
+        });
+    if constexpr (kClipped) break;
+    bool done = true;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      mass[r] += __shfl_xor_sync(kFullWarp, mass[r], 1);
+      mass[r] += __shfl_xor_sync(kFullWarp, mass[r], 2);
+      weight_sum[r] += __shfl_xor_sync(kFullWarp, weight_sum[r], 1);
+      weight_sum[r] += __shfl_xor_sync(kFullWarp, weight_sum[r], 2);
+      rise[r] = newton_step<kNormalizer>(mass[r], weight_sum[r]);
+      threshold[r] += rise[r];
+      done = done && (fabsf(mass[r] - 1) <= kLastError || isnan(threshold[r]));
+    }
+    if (!__syncthreads_or(!done)) break;
+  }
 
-  std::uint8_t* buffer = memory + warp_block_row * G::kRowBytes;
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    const int row = warp_row + 8 * r + lane / 4;
+    if (lane % 4 == 0 && row < length) {
+      problem.thresholds[(static_cast<long long>(batch) * problem.heads + head) * length + row] =
+          threshold[r];
+    }
+  }
+  if constexpr (!kClipped) {
+    std::uint8_t* target = block_flags(problem, batch, head, block_row / kBlockRows);
+    for (int i = threadIdx.x; i < tiles; i += kBlockThreads) target[i] = memory[weighted_flags + i];
+      // Σ p v at the threshold after the last step.
+#pragma unroll
+    for (int n = 0; n < kHeadSize / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float slope = kNormalizer == SparseNormalizer::kEntmax15 ? -2.0f : -1.0f;
+        context[n][i] = fmaf(slope * rise[i / 2], moment[n][i], context[n][i]);
+      }
+    }
+  }
   store_rows<T, G>(
-      context, [](int, int) { return 1.0f; }, buffer, head_of<T>(arguments.context, batch, head),
-      warp_row, length, head_size);
+      context, [&](int half) { return isnan(threshold[half]) ? NAN : 1.0f; }, memory,
+      head_of<T>(arguments.context, batch, head), block_row, length, head_size);
   store_rows<T, G>(
-      moment, [&](int, int half) { return moment_factor[half]; }, buffer,
-      head_of<T>(problem.moment, batch, head), warp_row, length, head_size);
+      moment,
+      [&](int half) {
+        if constexpr (!kClipped) return 1 / weight_sum[half];
+        return isnan(threshold[half]) ? NAN : 1.0f;
+      },
+      memory, head_of<T>(problem.moment, batch, head), block_row, length, head_size);
 }
 
 }  // namespace
@@ -278,13 +303,15 @@ void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& 
                               cudaStream_t stream) {
   const Arguments arguments{problem, context, make_weights(problem)};
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
-    using G = Geometry<size(), 1>;
+    using G = Geometry<size()>;
     const auto kernel = forward_kernel<decltype(type), size(), normalizer()>;
-    constexpr int kMemory = memory_size<normalizer(), G>();
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMemory),
+    constexpr int kTileMemory = memory_size<G>();
+    static_assert(kTileMemory + 2 * kMostFlags <= kMostSharedMemory);
+    const int memory = kTileMemory + 2 * ((tiles_of(problem.length) + 3) / 4 * 4);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
           "oasis::attention");
-    const dim3 grid((problem.length + kBlockRows - 1) / kBlockRows, problem.heads, problem.batch);
-    kernel<<<grid, G::kThreads, kMemory, stream>>>(arguments);
+    const dim3 grid(blocks_of(problem.length), problem.heads, problem.batch);
+    kernel<<<grid, kBlockThreads, memory, stream>>>(arguments);
     check_launch("oasis::attention");
   });
 }

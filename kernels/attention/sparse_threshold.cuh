@@ -1,346 +1,226 @@
-// The thresholds of sparsemax and 1.5-entmax for a warp's rows, from one pass over the products.
+// The thresholds of sparsemax and 1.5-entmax for a warp's rows.
 //
-// Only products above a lower bound of the threshold matter: above max − 1 in units of e to begin
-// with (the largest product alone contributes 1), and above the root over any part of the row.
-// Each lane keeps those that it meets in lists of its own in shared memory. When one fills up,
-// steps of Newton's method over the lists lift the bound, and what fell below it is dropped. A list
-// that stays long (a row of nearly equal weights) is spilled into the three sums that the root
-// needs, as if every product in it stayed above the threshold. Where that turns out wrong the row
-// is not exact, and its threshold a guess to start further passes from.
+// A row's threshold is where f, the sum of its weights p, is 1. With e = product·unit − threshold,
+// Σ 1, Σ e and Σ e² over e > 0 give f, its slope and how fast that changes; the power law
+// f ∝ (end − threshold)^power with the same three predicts the root, exactly where all products lie
+// above the threshold and are equal, or are spread like any power of the distance to the largest.
+// In a first pass over the keys the law also says what the sums so far come to at a threshold that
+// was raised since; further passes take them exactly.
 #pragma once
 
 #include "kernels/attention/sparse_attention.cuh"
 
 namespace oasis::cuda {
 
-// Σ w and Σ p over the products above a threshold.
+// Over products with e > 0.
 template <SparseNormalizer kNormalizer>
 struct RootSums {
   static constexpr bool kSquares = kNormalizer == SparseNormalizer::kEntmax15;
 
-  float weight = 0;
-  float mass = 0;
+  float count = 0;
+  float first = 0;
+  float second = 0;
 
+  // In [0, 1].
   __device__ void add(float e) {
-    const float above = fmaxf(e, 0);
-    if constexpr (kSquares) {
-      weight += above;
-      mass = fmaf(above, above, mass);
-    } else {
-      weight += e > 0 ? 1.0f : 0.0f;
-      mass += above;
-    }
+    count += one_if_positive(e);
+    first += e;
+    second = fmaf(e, e, second);
   }
 
-  // `count` products of which Σ e and Σ e² are given.
-  __device__ void add(float count, float first, float second) {
-    weight += kSquares ? first : count;
-    mass += kSquares ? second : first;
+  __device__ float mass() const { return kSquares ? second : first; }
+
+  // Newton's step towards the root.
+  __device__ float newton() const {
+    return newton_step<kNormalizer>(mass(), kSquares ? first : count);
   }
 
   // Over the four lanes that share a row.
-  __device__ void add_up() {
+  __device__ RootSums total() const {
+    RootSums sums = *this;
 #pragma unroll
     for (int lane = 1; lane <= 2; lane *= 2) {
-      weight += __shfl_xor_sync(kFullWarp, weight, lane);
-      mass += __shfl_xor_sync(kFullWarp, mass, lane);
+      sums.count += __shfl_xor_sync(kFullWarp, sums.count, lane);
+      sums.first += __shfl_xor_sync(kFullWarp, sums.first, lane);
+      sums.second += __shfl_xor_sync(kFullWarp, sums.second, lane);
     }
+    return sums;
+  }
+};
+
+// f ∝ (threshold + reach − x)^power as a function of x, near the threshold of the sums.
+template <SparseNormalizer kNormalizer>
+struct PowerLaw {
+  using Sums = RootSums<kNormalizer>;
+
+  float power;
+  float reach;
+
+  __device__ explicit PowerLaw(const Sums& sums) {
+    const float mean = __fdividef(sums.first, sums.count);
+    const float square = __fdividef(sums.second, sums.first);
+    // 1 where all e are equal, 2 where they fall off exponentially.
+    const float dispersion = fminf(fmaxf(__fdividef(square, mean), 1), 1.9f);
+    const float inverse = __fdividef(1, 2 - dispersion);
+    power = Sums::kSquares ? 2 * inverse : dispersion * inverse;
+    reach = Sums::kSquares ? square * inverse : mean * power;
   }
 
-  // Newton's step towards Σ p = 1 from `threshold`; from any start it ends at or below the root
-  // (normalizer/row.h).
-  __device__ float step(float threshold) const {
-    if constexpr (kSquares) {
-      const float norm = sqrtf(mass);
-      return threshold + (norm - 1) * norm / weight;
+  // How far above the threshold f is 1.
+  __device__ float root(float mass) const {
+    return reach * (1 - exp2_fast(-__fdividef(__log2f(mass), power)));
+  }
+
+  // What sums become when the threshold rises.
+  __device__ void move(Sums& sums, float rise) const {
+    const float left = fmaxf(1 - __fdividef(rise, reach), 1e-3f);
+    const float f = exp2_fast(power * __log2f(left));
+    const float by = __fdividef(1, left);
+    if constexpr (Sums::kSquares) {
+      sums.second *= f;
+      sums.first *= f * by;
+      sums.count *= f * by * by;
     } else {
-      return threshold + (mass - 1) / weight;
+      sums.second *= f * left;
+      sums.first *= f;
+      sums.count *= f * by;
     }
   }
 };
 
-constexpr int kMostNewtonSteps = 64;
-
-// Whether Newton's method still rises by more than rounding.
-__device__ inline bool rises(float threshold, float next) {
-  return next - threshold > 2.4e-7f * fabsf(threshold);
-}
-
-__device__ inline float load_shared(std::uint32_t address) {
-  float value;
-  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
-  return value;
-}
-
-__device__ inline void store_shared(std::uint32_t address, float value) {
-  asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
-}
-
-// For the kRows rows of each lane, which it shares with three others.
-template <SparseNormalizer kNormalizer, int kRows, int kThreads>
-class Candidates {
+// Of a lane's two rows, lane/4 and eight below, each shared with three other lanes.
+template <SparseNormalizer kNormalizer>
+class Thresholds {
  public:
-  static constexpr int kCapacity = 32;
-  static constexpr int kSpillFields = 5;
-  static constexpr int kBytes = kRows * (kCapacity + kSpillFields) * kThreads * 4;
+  using Sums = RootSums<kNormalizer>;
 
-  float shift[kRows];      // the largest product
-  float threshold[kRows];  // after solve()
-  float weight[kRows];     // Σ w, after solve()
+  float largest[2] = {-INFINITY, -INFINITY};  // product
+  float threshold[2];
 
-  // `memory` is the block's; other lanes' lists are not touched.
-  __device__ Candidates(std::uint32_t memory, float unit)
-      : lists_(memory + threadIdx.x * 4),
-        spills_(lists_ + kRows * kListBytes),
-        unit_(unit),
-        span_(1.0001f / unit) {
+  __device__ Thresholds(const Weights& weights, int length)
+      : unit_(weights.unit), least_(Sums::kSquares ? rsqrtf(length) : 1.0f / length) {}
+
+  // One tile of the first pass. Returns whether the lane met products that may have weights.
+  __device__ bool add(const Products& products) {
+    bool above = false;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      shift[r] = -INFINITY;
-      largest_[r] = -INFINITY;
-      bound_[r] = -INFINITY;
-      clear_list(r);
+    for (int r = 0; r < 2; ++r) {
+      float here = products[0][2 * r];
+#pragma unroll
+      for (int n = 0; n < kTileColumns; ++n) {
+        here = max_or_nan(here, products[n][2 * r]);
+        here = max_or_nan(here, products[n][2 * r + 1]);
+      }
+      largest[r] = max_or_nan(largest[r], here);
+      above = above || !(fmaf(here, unit_, -floor_[r]) < 0);
+    }
+    if (tiles_ == 0) {
+      start(products);
+    } else {
+      add_exactly(products);
+    }
+    ++tiles_;
+    if (tiles_ == next_update_) update();
+    return above;
+  }
+
+  __device__ void clear() {
+    sums_[0] = {};
+    sums_[1] = {};
+  }
+
+  __device__ void add_exactly(const Products& products) {
+#pragma unroll
+    for (int n = 0; n < kTileColumns; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sums_[i / 2].add(saturated_fma(products[n][i], unit_, -threshold[i / 2]));
+      }
     }
   }
 
-  // Products of 32 columns: [piece][n][half·2 + i] belongs to the lane's row 2·piece + half.
-  // `refresh`: compare notes with the other lanes first.
-  __device__ void add(const float (&products)[kRows / 2][4][4], bool refresh) {
+  // After the first pass.
+  __device__ void finish() {
+    update();
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        largest_[r] = max_or_nan(largest_[r], products[r / 2][n][r % 2 * 2]);
-        largest_[r] = max_or_nan(largest_[r], products[r / 2][n][r % 2 * 2 + 1]);
-      }
-    }
-    if (refresh) share_largest();
-    bool full = false;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const float product = products[r / 2][n][r % 2 * 2 + i];
-          if (product > bound_[r]) {
-            store_shared(end_[r], product);
-            end_[r] += kSlotBytes;
-          }
-        }
-      }
-      full = full || end_[r] > list(r) + (kCapacity - kMostAdded) * kSlotBytes;
-    }
-    if (__any_sync(kFullWarp, full)) make_room();
-  }
-
-  // Afterwards `exact` says which thresholds are; true if all of the lane's rows.
-  __device__ bool solve(bool (&exact)[kRows]) {
-    share_largest();
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < 2; ++r) {
       // A NaN or an infinity spoils its whole row.
-      if (!(fabsf(shift[r]) < INFINITY)) shift[r] = NAN;
-      threshold[r] = fmaxf((bound_[r] - shift[r]) * unit_, -1);
-    }
-    const int blocks = used_blocks();
-    RootSums<kNormalizer> sums[kRows];
-    for (int i = 0; i < kMostNewtonSteps; ++i) {
-      sum_up(blocks, threshold, sums, exact);
-      bool moved = false;
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        const float next = sums[r].step(threshold[r]);
-        if (!rises(threshold[r], next)) continue;
-        threshold[r] = next;
-        moved = true;
+      if (!(fabsf(largest[r]) < INFINITY)) {
+        largest[r] = NAN;
+        threshold[r] = NAN;
+        floor_[r] = NAN;
       }
-      if (!__any_sync(kFullWarp, moved)) break;
     }
-    bool all = true;
+  }
+
+  // After a pass of add_exactly(): a step towards the root. Returns whether it was a small one.
+  __device__ bool step() {
+    bool small = true;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      weight[r] = sums[r].weight;
-      exact[r] = exact[r] || isnan(shift[r]);
-      all = all && exact[r];
+    for (int r = 0; r < 2; ++r) {
+      const Sums sums = sums_[r].total();
+      const float mass = sums.mass();
+      const bool near = mass > 1 / kSmallStep && mass < kSmallStep;
+      // Newton's method ends at or below the root, so that later steps rise.
+      const float rise = near ? sums.newton() : PowerLaw<kNormalizer>(sums).root(mass);
+      threshold[r] = limited(r, threshold[r] + rise);
+      small = small && (near || isnan(largest[r]));
     }
-    return all;
+    return small;
   }
 
  private:
-  static constexpr int kMostAdded = 8;                  // to a list, by add()
-  static constexpr int kLoop = 8;                       // slots that loops take at a time
-  static constexpr std::uint32_t kSlotBytes = kThreads * 4;  // from one slot of a lane to the next
-  static constexpr std::uint32_t kListBytes = kCapacity * kSlotBytes;
+  static constexpr float kSmallStep = 1.3f;  // of f
 
-  enum SpillField { kCount, kFirst, kSecond, kShift, kSmallest };
-
-  struct Spill {
-    float count = 0;
-    float first = 0;
-    float second = 0;
-
-    // Of the same products, e measured from a point `rise` higher.
-    __device__ Spill raised(float rise) const {
-      return {count, first - count * rise, second - rise * (2 * first - count * rise)};
-    }
-  };
-
-  __device__ std::uint32_t list(int row) const { return lists_ + row * kListBytes; }
-
-  __device__ std::uint32_t spill(int row, SpillField field) const {
-    return spills_ + (row * kSpillFields + field) * kSlotBytes;
-  }
-  __device__ bool has_spilled(int row) const { return spilled_ >> row & 1; }
-  __device__ Spill load_spill(int row) const {
-    return {load_shared(spill(row, kCount)), load_shared(spill(row, kFirst)),
-            load_shared(spill(row, kSecond))};
-  }
-
-  // Unused slots hold −inf.
-  __device__ void clear_list(int row) {
-    end_[row] = list(row);
-#pragma unroll
-    for (int i = 0; i < kCapacity; ++i) store_shared(list(row) + i * kSlotBytes, -INFINITY);
-  }
-
-  // For the longest list of the warp.
-  __device__ int used_blocks() const {
-    std::uint32_t bytes = 0;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) bytes = max(bytes, end_[r] - list(r));
-    return (__reduce_max_sync(kFullWarp, bytes / kSlotBytes) + kLoop - 1) / kLoop;
+  // Neither so low that the largest weight is above 1, nor so high that it is below an equal share.
+  __device__ float limited(int row, float wanted) const {
+    const float top = largest[row] * unit_;
+    return fminf(fmaxf(wanted, top - 1), top - fmaxf(least_, 1e-6f * fabsf(top)));
   }
 
   __device__ void share_largest() {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      float largest = largest_[r];
-      largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 1));
-      largest = max_or_nan(largest, __shfl_xor_sync(kFullWarp, largest, 2));
-      shift[r] = largest;
-      bound_[r] = fmaxf(bound_[r], largest - span_ - 2.4e-7f * fabsf(largest));
+    for (int r = 0; r < 2; ++r) {
+      largest[r] = max_or_nan(largest[r], __shfl_xor_sync(kFullWarp, largest[r], 1));
+      largest[r] = max_or_nan(largest[r], __shfl_xor_sync(kFullWarp, largest[r], 2));
+      const float top = largest[r] * unit_;
+      floor_[r] = top - 1 - 1e-6f * fabsf(top);
     }
   }
 
-  // The rows' sums above `from`. Where a lane's spilled products do not all lie above it, `exact`
-  // is false for their row, and they count only under sparsemax, whose root stays a lower bound.
-  __device__ void sum_up(int blocks, const float (&from)[kRows],
-                         RootSums<kNormalizer> (&sums)[kRows], bool (&exact)[kRows]) {
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) sums[r] = {};
-    for (int block = 0; block < blocks; ++block) {
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        const std::uint32_t slots = list(r) + block * kLoop * kSlotBytes;
-#pragma unroll
-        for (int i = 0; i < kLoop; ++i) {
-          sums[r].add(fmaf(load_shared(slots + i * kSlotBytes) - shift[r], unit_, -from[r]));
-        }
-      }
-    }
-    bool below[kRows];
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      below[r] = false;
-      if (has_spilled(r)) {
-        below[r] =
-            !(fmaf(load_shared(spill(r, kSmallest)) - shift[r], unit_, -from[r]) > 0);
-        if (!below[r] || !RootSums<kNormalizer>::kSquares) {
-          const auto spilled = load_spill(r).raised(
-              fmaf(shift[r] - load_shared(spill(r, kShift)), unit_, from[r]));
-          sums[r].add(spilled.count, spilled.first, spilled.second);
-        }
-      }
-    }
-    const unsigned quad = 0xfu << (threadIdx.x % 32 & ~3);
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      sums[r].add_up();
-      exact[r] = (__ballot_sync(kFullWarp, below[r]) & quad) == 0;
-    }
-  }
-
-  __device__ void make_room() {
+  __device__ void start(const Products& products) {
     share_largest();
-    const int blocks = used_blocks();
-    RootSums<kNormalizer> sums[kRows];
-    float root[kRows];
-    bool exact[kRows];
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) root[r] = fmaxf((bound_[r] - shift[r]) * unit_, -1);
+    for (int r = 0; r < 2; ++r) threshold[r] = limited(r, -INFINITY);
 #pragma unroll 1
-    for (int i = 0; i < 2; ++i) {
-      sum_up(blocks, root, sums, exact);
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) root[r] = fmaxf(root[r], sums[r].step(root[r]));
-    }
-    bool long_list[kRows];
-    bool any_long = false;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      bound_[r] =
-          fmaxf(bound_[r], shift[r] + (root[r] - 1e-6f) / unit_ - 2.4e-7f * fabsf(shift[r]));
-      end_[r] = list(r);
-      for (int block = 0; block < blocks; ++block) {
-        const std::uint32_t slots = list(r) + block * kLoop * kSlotBytes;
-        float products[kLoop];
-#pragma unroll
-        for (int i = 0; i < kLoop; ++i) products[i] = load_shared(slots + i * kSlotBytes);
-#pragma unroll
-        for (int i = 0; i < kLoop; ++i) store_shared(slots + i * kSlotBytes, -INFINITY);
-#pragma unroll
-        for (int i = 0; i < kLoop; ++i) {
-          if (products[i] > bound_[r]) {
-            store_shared(end_[r], products[i]);
-            end_[r] += kSlotBytes;
-          }
-        }
-      }
-      long_list[r] = end_[r] > list(r) + kCapacity / 2 * kSlotBytes;
-      any_long = any_long || long_list[r];
-    }
-    if (!__any_sync(kFullWarp, any_long)) return;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (long_list[r]) spill_list(r);
+    for (int i = 0; i < kFirstSteps; ++i) {
+      clear();
+      add_exactly(products);
+      if (i + 1 < kFirstSteps) step();
     }
   }
 
-  __device__ void spill_list(int row) {
-    Spill sums;
-    float smallest = INFINITY;
-    if (has_spilled(row)) {
-      sums = load_spill(row).raised((shift[row] - load_shared(spill(row, kShift))) * unit_);
-      smallest = load_shared(spill(row, kSmallest));
-    }
+  __device__ void update() {
+    next_update_ *= 2;
+    share_largest();
 #pragma unroll
-    for (int i = 0; i < kCapacity; ++i) {
-      const float product = load_shared(list(row) + i * kSlotBytes);
-      const bool used = product > -INFINITY;
-      const float e = used ? (product - shift[row]) * unit_ : 0.0f;
-      sums.count += used ? 1.0f : 0.0f;
-      sums.first += e;
-      sums.second = fmaf(e, e, sums.second);
-      smallest = used ? fminf(smallest, product) : smallest;
+    for (int r = 0; r < 2; ++r) {
+      const Sums sums = sums_[r].total();
+      const PowerLaw<kNormalizer> law(sums);
+      const float wanted = limited(r, threshold[r] + law.root(sums.mass()));
+      law.move(sums_[r], wanted - threshold[r]);
+      threshold[r] = wanted;
     }
-    store_shared(spill(row, kCount), sums.count);
-    store_shared(spill(row, kFirst), sums.first);
-    store_shared(spill(row, kSecond), sums.second);
-    store_shared(spill(row, kShift), shift[row]);
-    store_shared(spill(row, kSmallest), smallest);
-    spilled_ |= 1u << row;
-    clear_list(row);
   }
 
-  std::uint32_t lists_;
-  std::uint32_t spills_;
+  static constexpr int kFirstSteps = 2;
+
   float unit_;
-  float span_;  // 1 in units of products, and a little
-  float largest_[kRows];  // of the lane's own products
-  float bound_[kRows];
-  std::uint32_t end_[kRows];
-  unsigned spilled_ = 0;
+  float least_;
+  float floor_[2] = {-INFINITY, -INFINITY};
+  Sums sums_[2];
+  int tiles_ = 0;
+  int next_update_ = 1;
 };
 
 }  // namespace oasis::cuda

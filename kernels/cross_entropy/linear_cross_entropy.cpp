@@ -1,11 +1,13 @@
 #include "kernels/cross_entropy/linear_cross_entropy.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -15,12 +17,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cross_entropy/linear_cross_entropy_cuda.h"
 #include "kernels/dispatch.h"
 #include "kernels/linear/linear.h"
 #include "kernels/normalizer/row.h"
 #include "kernels/parallel.h"
 
 namespace oasis {
+
+const LinearCrossEntropyCuda* linear_cross_entropy_cuda = nullptr;
+
 namespace {
 
 using torch::autograd::AutogradContext;
@@ -124,6 +130,40 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
   }
 };
 
+// The gradients that are kept are those of Σ losses: what comes in from above and the mean's
+// divisor meet them in one pass, in float32.
+class LinearCrossEntropyCudaFunction
+    : public torch::autograd::Function<LinearCrossEntropyCudaFunction> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden,
+                               const at::Tensor& weight, const at::Tensor& targets,
+                               at::ScalarType type, bool with_gradient) {
+    const auto result =
+        linear_cross_entropy_cuda->run(hidden.to(type).contiguous(), weight.to(type).contiguous(),
+                                       targets.contiguous(), with_gradient);
+    const auto inverse_count = targets.ne(kIgnoredTarget).sum().to(at::kFloat).reciprocal();
+    if (with_gradient) {
+      ctx->save_for_backward({result.grad_hidden, result.grad_weight, inverse_count});
+      ctx->saved_data["hidden"] = hidden.scalar_type();
+      ctx->saved_data["weight"] = weight.scalar_type();
+    }
+    ctx->mark_non_differentiable({result.losses});
+    return {result.losses.sum() * inverse_count, result.losses};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto factor = (grads[0] * saved[2]).view({1, 1});
+    const auto scaled = [&](const at::Tensor& gradient, at::ScalarType type) {
+      auto out = at::empty(gradient.sizes(), gradient.options().dtype(type));
+      return at::mul_out(out, gradient, factor);
+    };
+    return {scaled(saved[0], ctx->saved_data["hidden"].toScalarType()),
+            scaled(saved[1], ctx->saved_data["weight"].toScalarType()), at::Tensor(), at::Tensor(),
+            at::Tensor()};
+  }
+};
+
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor> linear_cross_entropy(const at::Tensor& hidden,
@@ -147,6 +187,15 @@ std::tuple<at::Tensor, at::Tensor> linear_cross_entropy(const at::Tensor& hidden
   }
   const bool with_gradient =
       at::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad());
+  if (hidden.is_cuda() && linear_cross_entropy_cuda != nullptr &&
+      linear_cross_entropy_cuda->serves(hidden, weight)) {
+    const auto type = at::autocast::is_autocast_enabled(at::kCUDA)
+                          ? at::autocast::get_autocast_dtype(at::kCUDA)
+                          : hidden.scalar_type();
+    const auto out =
+        LinearCrossEntropyCudaFunction::apply(hidden, weight, targets, type, with_gradient);
+    return {out[0], out[1]};
+  }
   const auto out = LinearCrossEntropyFunction::apply(hidden, weight, targets, with_gradient);
   return {out[0], out[1]};
 }

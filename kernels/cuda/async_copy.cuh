@@ -5,15 +5,26 @@
 
 namespace oasis::cuda {
 
-// 16 bytes, both addresses multiples of 16; zeros when `valid` is false, and then nothing is read.
-__device__ inline void copy_async(std::uint32_t shared, const void* global, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
-               "r"(valid ? 16 : 0)
-               : "memory");
+// 8 or 16 bytes, both addresses multiples of that; zeros when `valid` is false, and then nothing is
+// read.
+template <int kBytes>
+__device__ void copy_async(std::uint32_t shared, const void* global, bool valid) {
+  const int bytes = valid ? kBytes : 0;
+  if constexpr (kBytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
+                 "r"(bytes)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared), "l"(global),
+                 "n"(kBytes), "r"(bytes)
+                 : "memory");
+  }
 }
 
 // Closes a group of copies.
-__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ inline void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
 
 // Waits until at most `kPending` of this thread's groups are unfinished.
 template <int kPending>

@@ -1,4 +1,5 @@
-// Warp-wide matrix products of 16×8×16 in bfloat16 or float16 with float32 sums, and their operands.
+// Warp-wide matrix products of 16×8×16 in bfloat16 or float16 with float32 sums, and their
+// operands.
 //
 // Of a 16×8 accumulator, lane l holds c[0], c[1] at row l/4, columns 2(l%4) and 2(l%4) + 1, and
 // c[2], c[3] eight rows below. Two accumulators side by side, rounded and packed, are the first

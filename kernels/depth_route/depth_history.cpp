@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
 #include <utility>
@@ -15,36 +17,88 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 struct DepthHistory::State {
-  at::Tensor values;              // [slots, M, D]
-  at::Tensor gradients;           // the same, made when the backward pass begins
-  std::vector<at::Tensor> slots;  // one tensor per slot, aliasing `values`
+  struct Slot : DepthSource {
+    at::Tensor null;                         // [M], undefined: zero
+    int64_t null_slot = -1;                  // the slot that it was given to, for its gradient
+    std::vector<at::Tensor> null_gradients;  // [M] each, one per reading
+  };
+
+  std::vector<Slot> slots;  // their values alias one buffer [slots, M, D]
+  at::Tensor no_null;       // [M] zeros
+  int64_t block_size;       // routers whose readings are added up together, 0: no limit
+  int64_t unblocked_routers = 0;
 
   // Aliases with version counters of their own, so that writing one slot does not invalidate what
   // autograd saved of another.
-  static std::vector<at::Tensor> aliases(const at::Tensor& buffer) {
-    std::vector<at::Tensor> result;
+  explicit State(const at::Tensor& buffer) : block_size(depth_block_size(buffer.select(0, 0))) {
     for (int64_t i = 0; i < buffer.size(0); ++i) {
-      result.push_back(buffer.select(0, i).variable_data());
+      slots.push_back({{buffer.select(0, i).variable_data(), {}, {}}, {}, -1, {}});
     }
-    return result;
   }
 
-  at::Tensor gradient(int64_t slot) {
-    if (!gradients.defined()) gradients = at::zeros(values.sizes(), values.options());
-    return gradients.select(0, slot);
+  void set_null(int64_t slot, const std::optional<at::Tensor>& null) {
+    slots[slot].null_slot = null ? slot : -1;
+    slots[slot].null = null ? null->detach() : at::Tensor();
+  }
+
+  // [n, M]
+  at::Tensor stack_nulls(const std::vector<int64_t>& indices) {
+    std::vector<at::Tensor> rows;
+    for (const auto i : indices) {
+      rows.push_back(slots[i].null.defined() ? slots[i].null : zero_null());
+    }
+    return at::stack(rows);
+  }
+
+  const at::Tensor& zero_null() {
+    const auto& value = slots.front().value;
+    const auto type = value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    if (!no_null.defined()) no_null = at::zeros({value.size(0)}, value.options().dtype(type));
+    return no_null;
+  }
+
+  void note_null_gradients(const std::vector<int64_t>& indices, const at::Tensor& gradients) {
+    for (size_t k = 0; k < indices.size(); ++k) {
+      const auto from = slots[indices[k]].null_slot;
+      if (from < 0) continue;
+      slots[from].null_gradients.push_back(gradients.select(0, static_cast<int64_t>(k)));
+    }
+  }
+
+  at::Tensor take_null_gradient(int64_t slot) {
+    const auto noted = std::exchange(slots[slot].null_gradients, {});
+    return noted.empty() ? at::Tensor() : at::stack(noted).sum(0);
   }
 
   std::vector<at::Tensor> gather(const std::vector<int64_t>& indices) const {
     std::vector<at::Tensor> result;
-    for (const auto i : indices) result.push_back(slots[i]);
+    for (const auto i : indices) result.push_back(slots[i].value);
     return result;
   }
 
-  // The slot's accumulated gradient plus what arrives by the ordinary path.
-  at::Tensor total_gradient(int64_t slot, const at::Tensor& direct) {
-    auto total = gradient(slot);
-    if (direct.defined()) total.add_(direct);
-    return total;
+  // What a router leaves for its sources. Every block_size routers it is added up, so that their
+  // gradients and directions need not be read (and kept) for every source anew.
+  void note(const std::vector<int64_t>& indices, DepthReading reading) {
+    for (size_t k = 0; k < indices.size(); ++k) {
+      reading.source = static_cast<int64_t>(k);
+      slots[indices[k]].readings.push_back(reading);
+    }
+    if (++unblocked_routers != block_size) return;
+    unblocked_routers = 0;
+    std::vector<DepthSource*> read;
+    for (auto& slot : slots) {
+      if (!slot.readings.empty()) read.push_back(&slot);
+    }
+    depth_gather_block(read);
+  }
+
+  // The gradient of a slot's value: what its readers left for it, and what arrives by the ordinary
+  // path. Undefined where there is neither. The notes are dropped.
+  at::Tensor take_gradient(int64_t slot, const at::Tensor& direct) {
+    DepthSource& source = slots[slot];
+    const auto noted = std::exchange(source, {source.value, {}, {}});
+    if (noted.readings.empty() && !noted.partial.defined()) return direct;
+    return depth_gather_gradient(noted, direct);
   }
 };
 
@@ -71,11 +125,12 @@ at::Tensor next_link() {
   return at::zeros({}, at::TensorOptions(at::kFloat));
 }
 
-// value = a (+ b), written into a slot. Returns (value, link).
+// value = a (+ b), written into a slot with its branch null. Returns (value, link).
 class AppendFunction : public torch::autograd::Function<AppendFunction> {
  public:
   static variable_list forward(AutogradContext* ctx, const at::Tensor& chain, const at::Tensor& a,
-                               const std::optional<at::Tensor>& b, const StatePtr& state,
+                               const std::optional<at::Tensor>& b,
+                               const std::optional<at::Tensor>& null, const StatePtr& state,
                                int64_t slot) {
     (void)chain;
     ctx->set_materialize_grads(false);
@@ -84,23 +139,31 @@ class AppendFunction : public torch::autograd::Function<AppendFunction> {
     ctx->saved_data["has_b"] = b.has_value();
     ctx->saved_data["type_a"] = static_cast<int64_t>(a.scalar_type());
     ctx->saved_data["type_b"] = static_cast<int64_t>((b ? *b : a).scalar_type());
-    auto value = state->slots[slot].variable_data();
+    auto value = state->slots[slot].value.variable_data();
     if (b) {
       at::add_out(value, a, *b);
     } else {
       value.copy_(a);
     }
-    state->slots[slot] = value.variable_data();
+    state->slots[slot].value = value.variable_data();
+    state->set_null(slot, null);
     return {value, next_link()};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto total = held_state(ctx)->total_gradient(ctx->saved_data["slot"].toInt(), grads[0]);
+    const auto state = held_state(ctx);
+    const int64_t slot = ctx->saved_data["slot"].toInt();
+    const auto total = state->take_gradient(slot, grads[0]);
     const auto as = [&](const char* key) {
-      return total.to(static_cast<at::ScalarType>(ctx->saved_data[key].toInt()));
+      const auto type = static_cast<at::ScalarType>(ctx->saved_data[key].toInt());
+      return total.defined() ? total.to(type) : total;
     };
     const bool has_b = ctx->saved_data["has_b"].toBool();
-    return {at::Tensor(), as("type_a"), has_b ? as("type_b") : at::Tensor(), at::Tensor(),
+    return {at::Tensor(),
+            as("type_a"),
+            has_b ? as("type_b") : at::Tensor(),
+            state->take_null_gradient(slot),
+            at::Tensor(),
             at::Tensor()};
   }
 };
@@ -111,16 +174,16 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& chain,
                                const at::Tensor& direction,
                                const std::optional<at::Tensor>& logit_bias,
-                               const std::optional<at::Tensor>& nulls,
                                const std::optional<at::Tensor>& beta, const StatePtr& state,
                                const std::vector<int64_t>& indices, int64_t slot,
                                const DepthRouteOptions& options) {
     (void)chain;
     ctx->set_materialize_grads(false);
-    const auto inputs = make_inputs(direction, logit_bias, nulls, beta);
-    at::Tensor target = slot >= 0 ? state->slots[slot].variable_data() : at::Tensor();
+    auto inputs = make_inputs(direction, logit_bias, std::nullopt, beta);
+    if (beta) inputs.nulls = state->stack_nulls(indices);
+    at::Tensor target = slot >= 0 ? state->slots[slot].value.variable_data() : at::Tensor();
     const auto out = depth_route_forward(state->gather(indices), inputs, options, target);
-    if (slot >= 0) state->slots[slot] = out.routed.variable_data();
+    if (slot >= 0) state->slots[slot].value = out.routed.variable_data();
     ctx->save_for_backward(tensors_to_save(inputs, out));
     hold_state(ctx, state);
     ctx->saved_data["indices"] = indices;
@@ -136,12 +199,16 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
     const int64_t slot = ctx->saved_data["slot"].toInt();
     const auto options = saved_options(ctx);
     const auto forward = saved_forward(saved);
-    const auto grad_routed = slot >= 0 ? state->total_gradient(slot, grads[0]) : grads[0];
-    std::vector<at::Tensor> source_gradients;
-    for (const auto i : indices) source_gradients.push_back(state->gradient(i));
-    const auto g = depth_route_backward(state->gather(indices), saved_inputs(saved), options,
-                                        forward, grad_routed, grads[1], source_gradients);
-    return {at::Tensor(), g.direction,  g.logit_bias, g.nulls,     g.beta,
+    auto grad_routed = slot >= 0 ? state->take_gradient(slot, grads[0]) : grads[0];
+    if (!grad_routed.defined() && !grads[1].defined()) return variable_list(8);
+    if (grad_routed.defined()) grad_routed = grad_routed.contiguous();
+    const auto inputs = saved_inputs(saved);
+    const auto g = depth_route_backward(state->gather(indices), inputs, options, forward,
+                                        grad_routed, grads[1], {});
+    state->note(indices,
+                {grad_routed, inputs.direction, forward.weights, g.towards_u, g.towards_y, 0});
+    if (g.nulls.defined()) state->note_null_gradients(indices, g.nulls);
+    return {at::Tensor(), g.direction,  g.logit_bias, g.beta,
             at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
@@ -150,21 +217,27 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
 
 DepthHistory::DepthHistory(int64_t slots, int64_t tokens, int64_t hidden_size,
                            const at::TensorOptions& options)
-    : state_(std::make_shared<State>()), chain_(next_link()) {
-  state_->values = at::empty({slots, tokens, hidden_size}, options);
-  state_->slots = State::aliases(state_->values);
-}
+    : state_(std::make_shared<State>(at::empty({slots, tokens, hidden_size}, options))),
+      chain_(next_link()) {}
 
-at::Tensor DepthHistory::append(int64_t slot, const at::Tensor& value) {
-  const auto out = AppendFunction::apply(chain_, value, std::nullopt, state_, slot);
+at::Tensor DepthHistory::append(int64_t slot, const at::Tensor& value, const at::Tensor& null) {
+  const auto out =
+      AppendFunction::apply(chain_, value, std::nullopt, as_optional(null), state_, slot);
   chain_ = out[1];
   return out[0];
 }
 
-at::Tensor DepthHistory::append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b) {
-  const auto out = AppendFunction::apply(chain_, a, std::optional(b), state_, slot);
+at::Tensor DepthHistory::append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
+                                    const at::Tensor& null) {
+  const auto out =
+      AppendFunction::apply(chain_, a, std::optional(b), as_optional(null), state_, slot);
   chain_ = out[1];
   return out[0];
+}
+
+void DepthHistory::share_null(int64_t slot, int64_t with) {
+  state_->slots[slot].null = state_->slots[with].null;
+  state_->slots[slot].null_slot = state_->slots[with].null_slot;
 }
 
 std::tuple<at::Tensor, at::Tensor> DepthHistory::route(const std::vector<int64_t>& slots,
@@ -177,15 +250,15 @@ std::tuple<at::Tensor, at::Tensor> DepthHistory::route_append(int64_t slot,
                                                               const std::vector<int64_t>& slots,
                                                               const DepthRouteInputs& inputs,
                                                               const DepthRouteOptions& options) {
+  TORCH_CHECK(!inputs.nulls.defined(), "oasis::DepthHistory: nulls come with the slots");
   const auto out = RouteFunction::apply(chain_, inputs.direction, as_optional(inputs.logit_bias),
-                                        as_optional(inputs.nulls), as_optional(inputs.beta), state_,
-                                        slots, slot, options);
+                                        as_optional(inputs.beta), state_, slots, slot, options);
   if (slot >= 0) chain_ = out[2];
   return {out[0], out[1]};
 }
 
 at::Tensor DepthHistory::value(int64_t slot) const {
-  return state_->slots[slot];
+  return state_->slots[slot].value;
 }
 
 }  // namespace oasis

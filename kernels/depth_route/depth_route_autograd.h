@@ -43,11 +43,18 @@ inline void save_options(torch::autograd::AutogradContext* ctx, const DepthRoute
   ctx->saved_data["scale"] = options.scale;
   ctx->saved_data["normalize_keys"] = options.normalize_keys;
   ctx->saved_data["eps"] = options.eps;
+  ctx->saved_data["has_line"] = options.bias_line.has_value();
+  const auto line = options.bias_line.value_or(DepthLine{0, 0});
+  ctx->saved_data["line_first"] = line.first;
+  ctx->saved_data["line_step"] = line.step;
 }
 
 inline DepthRouteOptions saved_options(torch::autograd::AutogradContext* ctx) {
+  const DepthLine line{ctx->saved_data["line_first"].toDouble(),
+                       ctx->saved_data["line_step"].toDouble()};
   return {saved_normalizer(ctx), ctx->saved_data["scale"].toDouble(),
-          ctx->saved_data["normalize_keys"].toBool(), ctx->saved_data["eps"].toDouble()};
+          ctx->saved_data["normalize_keys"].toBool(), ctx->saved_data["eps"].toDouble(),
+          ctx->saved_data["has_line"].toBool() ? std::optional(line) : std::nullopt};
 }
 
 }  // namespace oasis

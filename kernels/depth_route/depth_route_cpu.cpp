@@ -85,7 +85,6 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
         if (std::abs(g[i]) > static_cast<T>(kDepthLogitClamp)) gamma[i] = 0;
         b.grad_logits[m * n + i] = gamma[i];
         const T* y = p.values[i] + m * D;
-        T* grad_y = b.grad_values[i] + m * D;
         // ∂g/∂y = scale·(r u − r³ (u·y) y / D); without normalisation r = 1 and no second term
         T towards_u = gamma[i] * p.scale;
         T towards_y = 0;
@@ -93,17 +92,21 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
           const T r = b.key_scale[m * n + i];
           towards_y = -towards_u * r * r * r * dot(u, y, D) / static_cast<T>(D);
           towards_u *= r;
+          b.towards_y[m * n + i] = towards_y;
         }
+        b.towards_u[m * n + i] = towards_u;
         axpy(towards_u, y, grad_u, D);
+        if (!b.grad_values) continue;
+        T* grad_y = b.grad_values[i] + m * D;
         if (grad_out) {
           const T a = alpha[i];
 #pragma omp simd
           for (int64_t d = 0; d < D; ++d) {
-            grad_y[d] += a * grad_out[d] + towards_u * u[d] + towards_y * y[d];
+            grad_y[d] = a * grad_out[d] + towards_u * u[d] + towards_y * y[d];
           }
         } else {
 #pragma omp simd
-          for (int64_t d = 0; d < D; ++d) grad_y[d] += towards_u * u[d] + towards_y * y[d];
+          for (int64_t d = 0; d < D; ++d) grad_y[d] = towards_u * u[d] + towards_y * y[d];
         }
       }
       if (shared_direction) axpy(T(1), grad_u, shared_gradient, D);
@@ -123,6 +126,32 @@ void depth_route_backward_cpu(const DepthRouteProblem<T>& p, const DepthRouteBac
   });
 }
 
+template <typename T>
+void depth_gather_gradient_cpu(const T* value, const std::vector<DepthReader<T>>& readers,
+                               int64_t tokens, int64_t hidden_size, T* gradient) {
+  const int64_t D = hidden_size;
+  at::parallel_for(0, tokens, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t m = begin; m < end; ++m) {
+      T* sum = gradient + m * D;
+      T towards_value = 0;
+      for (const auto& reader : readers) {
+        const int64_t i = m * reader.stride;
+        const T weight = reader.weights[i], towards_u = reader.towards_u[i];
+        const T* u = reader.direction + m * reader.direction_stride;
+        if (reader.grad_routed) {
+          const T* grad_out = reader.grad_routed + m * D;
+#pragma omp simd
+          for (int64_t d = 0; d < D; ++d) sum[d] += weight * grad_out[d] + towards_u * u[d];
+        } else {
+          axpy(towards_u, u, sum, D);
+        }
+        if (reader.towards_y) towards_value += reader.towards_y[i];
+      }
+      if (towards_value != 0) axpy(towards_value, value + m * D, sum, D);
+    }
+  });
+}
+
 template void depth_route_forward_cpu<float>(const DepthRouteProblem<float>&, float*, float*,
                                              float*, float*);
 template void depth_route_forward_cpu<double>(const DepthRouteProblem<double>&, double*, double*,
@@ -131,5 +160,10 @@ template void depth_route_backward_cpu<float>(const DepthRouteProblem<float>&,
                                               const DepthRouteBackward<float>&);
 template void depth_route_backward_cpu<double>(const DepthRouteProblem<double>&,
                                                const DepthRouteBackward<double>&);
+template void depth_gather_gradient_cpu<float>(const float*, const std::vector<DepthReader<float>>&,
+                                               int64_t, int64_t, float*);
+template void depth_gather_gradient_cpu<double>(const double*,
+                                                const std::vector<DepthReader<double>>&, int64_t,
+                                                int64_t, double*);
 
 }  // namespace oasis

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/normalizer/normalizer.h"
 
@@ -32,9 +33,11 @@ struct DepthRouteBackward {
   const T* key_scale;     // [M, n] or null
   const T* grad_routed;   // [M, D] or null
   const T* grad_weights;  // [M, n] or null
-  T* const* grad_values;  // n pointers to [M, D], added to
+  T* const* grad_values;  // n pointers to [M, D], written; or null
   T* grad_direction;      // [M, D] written, or [chunks, D] added to when the direction is shared
   T* grad_logits;         // [M, n] written: ∂L/∂g
+  T* towards_u;           // [M, n] written; see DepthRouteGradients
+  T* towards_y;           // [M, n] written; or null
   int64_t chunk;          // tokens per chunk of a shared direction's partial sums
 };
 
@@ -45,5 +48,21 @@ void depth_route_forward_cpu(const DepthRouteProblem<T>& problem, T* routed, T* 
 template <typename T>
 void depth_route_backward_cpu(const DepthRouteProblem<T>& problem,
                               const DepthRouteBackward<T>& backward);
+
+template <typename T>
+struct DepthReader {
+  const T* grad_routed;  // [M, D] or null
+  const T* direction;    // [M, D] or [1, D]
+  int64_t direction_stride;
+  const T* weights;  // [M, stride], as the next two: the value's column
+  const T* towards_u;
+  const T* towards_y;  // or null
+  int64_t stride;
+};
+
+// gradient [M, D] += what each reader took from the value [M, D].
+template <typename T>
+void depth_gather_gradient_cpu(const T* value, const std::vector<DepthReader<T>>& readers,
+                               int64_t tokens, int64_t hidden_size, T* gradient);
 
 }  // namespace oasis

@@ -1,5 +1,5 @@
 // The differentiable operator oasis::depth_route.
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <string_view>
@@ -36,7 +36,7 @@ class DepthRouteFunction : public torch::autograd::Function<DepthRouteFunction> 
     const std::vector<at::Tensor> sources(saved.begin() + kSavedTensors, saved.end());
     const auto options = saved_options(ctx);
     variable_list source_gradients;
-    for (const auto& source : sources) source_gradients.push_back(at::zeros_like(source));
+    for (const auto& source : sources) source_gradients.push_back(at::empty_like(source));
     const auto g = depth_route_backward(sources, inputs, options, forward, grads[0], grads[1],
                                         source_gradients);
     variable_list result = {g.direction, g.logit_bias, g.nulls, g.beta};

@@ -267,6 +267,35 @@ TEST(DepthRouteTest, OneOutputAlone) {
   }
 }
 
+TEST(DepthRouteTest, BiasesOnALine) {
+  const Size size{5, 9, 7};
+  auto s = setting({Normalizer::kSoftmax1}, size, false);
+  const auto c = cases(s, size, false, 1)(0);
+  const auto steps = at::arange(size.n, at::kDouble) * 0.75 - 2;
+  const auto result_of = [&](bool line) {
+    auto leaves = c.inputs;
+    leaves[size.n + 1] = leaves[size.n + 1].narrow(0, 0, 1);
+    for (auto& x : leaves) x = x.detach().requires_grad_();
+    auto inputs = inputs_of(s, leaves);
+    auto options = s.options;
+    if (line) {
+      options.bias_line = DepthLine{-2, 0.75};
+    } else {
+      inputs.logit_bias = inputs.logit_bias * steps;
+    }
+    const auto [routed, weights] = depth_route(sources_of(s, leaves), inputs, options);
+    auto result = torch::autograd::grad({routed, weights}, leaves, c.cotangents);
+    result.insert(result.end(), {routed, weights});
+    return result;
+  };
+  const auto found = result_of(true), expected = result_of(false);
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_LE((found[i] - expected[i]).norm().item<double>(),
+              1e-13 * expected[i].norm().item<double>())
+        << i;
+  }
+}
+
 TEST(DepthRouteTest, TheSameOnAnyNumberOfThreads) {
   const Size size{5, 600, 19};
   for (const auto& spec : kSpecs) {

@@ -1,16 +1,21 @@
 #include "kernels/gated_mlp/gated_product.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/silu.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include "kernels/dispatch.h"
+#include "kernels/gated_mlp/gated_product_cuda.h"
 #include "kernels/normalizer/vector_math.h"
 #include "kernels/parallel.h"
 
 namespace oasis {
+
+const GatedProductCuda* gated_product_cuda = nullptr;
+
 namespace {
 
 using torch::autograd::AutogradContext;
@@ -63,6 +68,37 @@ class GatedProductFunction : public torch::autograd::Function<GatedProductFuncti
   }
 };
 
+// [..., I] as [M, I] with unit stride; a view where the strides allow it.
+at::Tensor as_matrix(const at::Tensor& x) {
+  const auto rows = x.reshape({-1, x.size(-1)});
+  return rows.stride(1) == 1 ? rows : rows.contiguous();
+}
+
+class GatedProductCudaFunction : public torch::autograd::Function<GatedProductCudaFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
+    ctx->save_for_backward({gate, up});
+    auto out = at::empty(gate.sizes(), gate.options());
+    gated_product_cuda->forward(as_matrix(gate), as_matrix(up), as_matrix(out));
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    auto grad_gate = at::empty(saved[0].sizes(), saved[0].options());
+    auto grad_up = at::empty_like(grad_gate);
+    gated_product_cuda->backward(as_matrix(grads[0]), as_matrix(saved[0]), as_matrix(saved[1]),
+                                 as_matrix(grad_gate), as_matrix(grad_up));
+    return {grad_gate, grad_up};
+  }
+};
+
+bool cuda_serves_product(const at::Tensor& x) {
+  return x.is_cuda() && gated_product_cuda != nullptr && x.numel() > 0 &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16 ||
+          x.scalar_type() == at::kHalf);
+}
+
 }  // namespace
 
 at::Tensor gated_product(const at::Tensor& gate, const at::Tensor& up) {
@@ -70,6 +106,7 @@ at::Tensor gated_product(const at::Tensor& gate, const at::Tensor& up) {
               "oasis::gated_product: gate ", gate.sizes(), " ", gate.scalar_type(), " and up ",
               up.sizes(), " ", up.scalar_type(), " differ");
   if (gate.is_cpu()) return GatedProductFunction::apply(gate, up);
+  if (cuda_serves_product(gate)) return GatedProductCudaFunction::apply(gate, up);
   return at::silu(gate) * up;
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/linear/linear.h"
 
 #include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
@@ -38,28 +39,81 @@ bool onednn_serves(const at::Tensor& a, double multiplications) {
          onednn_linear().has_value();
 }
 
-class LinearFunction : public torch::autograd::Function<LinearFunction> {
+// Adds a·b to `sum`, which starts as the product.
+void accumulate_product(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
+  if (!sum.defined()) {
+    sum = matrix_product(a, b);
+  } else if (sum.is_cpu()) {
+    sum.add_(matrix_product(a, b));
+  } else {
+    sum.addmm_(a, b);
+  }
+}
+
+class LinearsFunction : public torch::autograd::Function<LinearsFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight) {
-    ctx->save_for_backward({x, weight});
-    auto shape = x.sizes().vec();
-    shape.back() = weight.size(0);
-    return matrix_product(x.reshape({-1, x.size(-1)}), weight.t()).view(shape);
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x_input,
+                               at::TensorList weights, at::ScalarType type) {
+    ctx->set_materialize_grads(false);
+    ctx->saved_data["x_type"] = x_input.scalar_type();
+    ctx->saved_data["shape"] = x_input.sizes();
+    const auto x = x_input.reshape({-1, x_input.size(-1)}).to(type);
+    auto shape = x_input.sizes().vec();
+    variable_list saved = {x}, outputs;
+    std::vector<int64_t> types;
+    for (const auto& weight : weights) {
+      types.push_back(static_cast<int64_t>(weight.scalar_type()));
+      saved.push_back(weight.to(type));
+      shape.back() = weight.size(0);
+      outputs.push_back(matrix_product(x, saved.back().t()).view(shape));
+    }
+    ctx->saved_data["weight_types"] = types;
+    ctx->save_for_backward(saved);
+    return outputs;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
+    const auto types = ctx->saved_data["weight_types"].toIntVector();
     const auto& x = saved[0];
-    const auto& weight = saved[1];
-    const auto grad = grads[0].reshape({-1, weight.size(0)});
-    variable_list result(2);
-    if (ctx->needs_input_grad(0)) result[0] = matrix_product(grad, weight).view(x.sizes());
-    if (ctx->needs_input_grad(1)) {
-      result[1] = matrix_product(grad.t(), x.reshape({-1, x.size(-1)}));
+    variable_list result(grads.size() + 2);  // x, the weights, the type
+    at::Tensor grad_x;
+    for (size_t i = 0; i < grads.size(); ++i) {
+      if (!grads[i].defined()) continue;
+      const auto& weight = saved[i + 1];
+      const auto grad = grads[i].reshape({-1, weight.size(0)});
+      if (ctx->needs_input_grad(0)) accumulate_product(grad_x, grad, weight);
+      if (!ctx->needs_input_grad(i + 1)) continue;
+      const auto type = static_cast<at::ScalarType>(types[i]);
+      result[i + 1] = type == x.scalar_type() ? matrix_product(grad.t(), x)
+                      : type == at::kFloat    ? at::mm(grad.t(), x, at::kFloat)
+                                              : matrix_product(grad.t(), x).to(type);
+    }
+    if (grad_x.defined()) {
+      result[0] = grad_x.view(ctx->saved_data["shape"].toIntVector())
+                      .to(ctx->saved_data["x_type"].toScalarType());
     }
     return result;
   }
 };
+
+// The type of the products, where LinearsFunction serves.
+std::optional<at::ScalarType> product_type(const at::Tensor& x,
+                                           const std::vector<at::Tensor>& weights) {
+  auto type = x.scalar_type();
+  if (x.is_cuda()) {
+    if (at::autocast::is_autocast_enabled(at::kCUDA)) {
+      type = at::autocast::get_autocast_dtype(at::kCUDA);
+    }
+    return type;
+  }
+  double multiplications = 0;
+  for (const auto& weight : weights) {
+    if (weight.scalar_type() != type) return std::nullopt;
+    multiplications += static_cast<double>(x.numel()) * static_cast<double>(weight.size(0));
+  }
+  return onednn_serves(x, multiplications) ? std::optional(type) : std::nullopt;
+}
 
 }  // namespace
 
@@ -70,13 +124,18 @@ at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b) {
                                c10::List<std::optional<at::Scalar>>(), "");
 }
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  const double multiplications =
-      static_cast<double>(x.numel()) * static_cast<double>(weight.size(0));
-  if (!onednn_serves(x, multiplications) || weight.scalar_type() != at::kFloat) {
-    return at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+std::vector<at::Tensor> linears(const at::Tensor& x, const std::vector<at::Tensor>& weights) {
+  if (const auto type = product_type(x, weights)) {
+    return LinearsFunction::apply(x, at::TensorList(weights), *type);
   }
-  const auto y = LinearFunction::apply(x, weight);
+  std::vector<at::Tensor> outputs;
+  for (const auto& weight : weights) outputs.push_back(at::linear(x, weight));
+  return outputs;
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (bias.defined() && x.is_cuda()) return at::linear(x, weight, bias);
+  const auto y = linears(x, {weight})[0];
   return bias.defined() ? y + bias : y;
 }
 

@@ -8,10 +8,17 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 namespace oasis {
 
 // x [.., in], weight [out, in], bias [out] or undefined. Differentiable in all three.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
+
+// x·W_iᵀ for several weights [out_i, in] of one input. In the backward pass the products add up
+// x's gradient themselves. On the GPU under autocast they run in its type, and the gradient of a
+// float32 weight leaves its product in float32.
+std::vector<at::Tensor> linears(const at::Tensor& x, const std::vector<at::Tensor>& weights);
 
 // a·b for matrices [M, K] and [K, N] of any strides, by the same library. Not recorded by autograd.
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b);

@@ -70,6 +70,29 @@ TEST(RmsNormTest, StridedInput) {
   });
 }
 
+TEST(RmsNormTest, ResidualAdd) {
+  const auto add = [](const Tensors& in) -> Tensors {
+    const auto [h, y] = add_rms_norm(in[0], in[1], in[2], kEps);
+    return {h, y};
+  };
+  const auto compose = [](const Tensors& in) -> Tensors {
+    const auto h = in[0] + in[1];
+    return {h, library({h, in[2]})[0]};
+  };
+  const auto reference = [](const Tensors& in, const Tensors& cotangents) {
+    const auto h = in[0] + in[1];
+    const auto grads = reference::rms_norm_backward(h, in[2], kEps, cotangents[1]);
+    const auto grad = grads.x + cotangents[0];
+    return Outcome{{h, reference::rms_norm(h, in[2], kEps)}, {grad, grad, grads.weight}};
+  };
+  expect_matches(add, compose, reference, [](uint64_t seed) {
+    const std::vector<int64_t> shape = {3, 7, 33};
+    return Case{
+        {draw(shape, 1, 5 * seed), draw(shape, 1, 5 * seed + 1), draw({33}, 1, 5 * seed + 2)},
+        {draw(shape, 1, 5 * seed + 3), draw(shape, 1, 5 * seed + 4)}};
+  });
+}
+
 TEST(RmsNormTest, BroadcastGradient) {
   const auto c = cases({9, 5})(0);
   const auto x = c.inputs[0].detach().requires_grad_();
@@ -90,6 +113,10 @@ TEST(RmsNormTest, BadShapesAreNamed) {
   EXPECT_NE(message_of([&] {
               rms_norm(x, at::randn({1, 8}), kEps);
             }).find("not [1, 8]"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] {
+              add_rms_norm(x, at::randn({3, 7}), at::randn({8}), kEps);
+            }).find("branch [3, 7] differ"),
             std::string::npos);
   EXPECT_NE(message_of([&] { rms_norm(x.to(at::kInt), at::randn({8}), kEps); }).find("float32"),
             std::string::npos);

@@ -7,16 +7,25 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <iterator>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "kernels/dispatch.h"
 #include "kernels/parallel.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rope/rope_cuda.h"
 
 namespace oasis {
+
+const RopeCuda* rope_cuda = nullptr;
+
 namespace {
 
 using torch::autograd::AutogradContext;
@@ -58,21 +67,34 @@ Table make_table(const Angles& a) {
   return {a, cosine.to(options), sine.to(options)};
 }
 
-// Every layer of every step asks for the same angles, so the last few tables are kept.
-std::pair<at::Tensor, at::Tensor> table_of(const Angles& angles) {
+// Every layer of every step asks for the same angles, so the last few tables are kept. On a GPU all
+// are, since a recorded graph goes on reading them, and few are made: from position 0, for a power
+// of two of positions.
+std::pair<at::Tensor, at::Tensor> table_of(Angles angles) {
   constexpr size_t kKept = 8;
   static std::mutex mutex;
   static std::list<Table> tables;
   const std::lock_guard lock(mutex);
-  for (auto it = tables.begin(); it != tables.end(); ++it) {
-    if (it->angles == angles) {
-      tables.splice(tables.begin(), tables, it);
-      return {it->cosine, it->sine};
-    }
+  const int64_t length = angles.length;
+  int64_t skipped = 0;
+  if (!angles.device.is_cpu()) {
+    skipped = std::exchange(angles.offset, 0);
+    angles.length = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(skipped + length)));
   }
-  tables.push_front(make_table(angles));
-  if (tables.size() > kKept) tables.pop_back();
-  return {tables.front().cosine, tables.front().sine};
+  auto found = std::ranges::find(tables, angles, &Table::angles);
+  if (found == tables.end()) {
+    tables.push_front(make_table(angles));
+    found = tables.begin();
+    if (angles.device.is_cpu() && tables.size() > kKept) {
+      const auto oldest = std::find_if(tables.rbegin(), tables.rend(), [](const Table& table) {
+        return table.angles.device.is_cpu();
+      });
+      tables.erase(std::next(oldest).base());
+    }
+  } else {
+    tables.splice(tables.begin(), tables, found);
+  }
+  return {found->cosine.narrow(0, skipped, length), found->sine.narrow(0, skipped, length)};
 }
 
 // direction +1 rotates, −1 rotates back.
@@ -125,22 +147,74 @@ class RopeFunction : public torch::autograd::Function<RopeFunction> {
   }
 };
 
+class RopeCudaFunction : public torch::autograd::Function<RopeCudaFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x,
+                            const std::optional<at::Tensor>& weight, const at::Tensor& cosine,
+                            const at::Tensor& sine, double eps) {
+    ctx->saved_data["eps"] = eps;
+    if (!weight.has_value()) {
+      ctx->save_for_backward({cosine, sine});
+      return rope_cuda->rotate(x, cosine, sine, +1, {}, eps);
+    }
+    const auto gain = weight->to(at::kFloat).contiguous();
+    ctx->save_for_backward({cosine, sine, x, gain});
+    return rope_cuda->rotate(x, cosine, sine, +1, gain, eps);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const double eps = ctx->saved_data["eps"].toDouble();
+    if (saved.size() == 2) {
+      return {rope_cuda->rotate(grads[0], saved[0], saved[1], -1, {}, eps), {}, {}, {}, {}};
+    }
+    const auto [grad_x, grad_gain] =
+        rope_cuda->norm_backward(grads[0], saved[2], saved[0], saved[1], saved[3], eps);
+    return {grad_x, grad_gain, {}, {}, {}};
+  }
+};
+
+bool cuda_serves_rotation(const at::Tensor& x) {
+  return x.is_cuda() && rope_cuda != nullptr && rope_cuda->serves(x);
+}
+
+// Checks the arguments of the operators.
+std::pair<at::Tensor, at::Tensor> checked_table(const char* operation, const at::Tensor& x,
+                                                double theta, int64_t offset,
+                                                at::ArrayRef<double> divisors, double magnitude) {
+  TORCH_CHECK(x.dim() == 4 && x.size(3) % 2 == 0, operation,
+              ": x must be [B, H, T, d] with d even, not ", x.sizes());
+  const int64_t half = x.size(3) / 2;
+  TORCH_CHECK(divisors.empty() || std::ssize(divisors) == half, operation,
+              ": divisors must hold d/2 = ", half, " numbers, not ", divisors.size());
+  const bool wide = x.is_cpu() || x.scalar_type() == at::kDouble;
+  return table_of({theta, offset, divisors.vec(), magnitude, x.size(2), half,
+                   wide ? x.scalar_type() : at::kFloat, x.device()});
+}
+
 }  // namespace
 
 at::Tensor rope(const at::Tensor& x, double theta, int64_t offset, at::ArrayRef<double> divisors,
                 double magnitude) {
-  TORCH_CHECK(x.dim() == 4 && x.size(3) % 2 == 0,
-              "oasis::rope: x must be [B, H, T, d] with d even, not ", x.sizes());
-  const int64_t half = x.size(3) / 2;
-  TORCH_CHECK(divisors.empty() || std::ssize(divisors) == half,
-              "oasis::rope: divisors must hold d/2 = ", half, " numbers, not ", divisors.size());
-  const bool wide = x.is_cpu() || x.scalar_type() == at::kDouble;
-  const auto [cosine, sine] = table_of({theta, offset, divisors.vec(), magnitude, x.size(2), half,
-                                        wide ? x.scalar_type() : at::kFloat, x.device()});
+  const auto [cosine, sine] = checked_table("oasis::rope", x, theta, offset, divisors, magnitude);
   if (x.is_cpu()) return RopeFunction::apply(x, cosine, sine);
+  if (cuda_serves_rotation(x)) return RopeCudaFunction::apply(x, std::nullopt, cosine, sine, 0.0);
+  const int64_t half = x.size(3) / 2;
   const auto low = x.narrow(-1, 0, half), high = x.narrow(-1, half, half);
   const std::vector<at::Tensor> parts = {low * cosine - high * sine, high * cosine + low * sine};
   return at::cat(parts, -1).to(x.scalar_type());
+}
+
+at::Tensor rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, double theta,
+                         int64_t offset, at::ArrayRef<double> divisors, double magnitude) {
+  const auto [cosine, sine] =
+      checked_table("oasis::rms_norm_rope", x, theta, offset, divisors, magnitude);
+  TORCH_CHECK(weight.dim() == 1 && weight.size(0) == x.size(3),
+              "oasis::rms_norm_rope: weight must be [", x.size(3), "], not ", weight.sizes());
+  if (cuda_serves_rotation(x)) return RopeCudaFunction::apply(x, weight, cosine, sine, eps);
+  // The norm goes over the order [B, T, H, d], in which projections leave their heads.
+  const auto normed = rms_norm(x.transpose(1, 2), weight, eps).transpose(1, 2);
+  return rope(normed, theta, offset, divisors, magnitude);
 }
 
 }  // namespace oasis
@@ -150,4 +224,8 @@ TORCH_LIBRARY_FRAGMENT(oasis, m) {
       "rope(Tensor x, float theta, int offset=0, float[] divisors=[], float magnitude=1.0) -> "
       "Tensor",
       &oasis::rope);
+  m.def(
+      "rms_norm_rope(Tensor x, Tensor weight, float eps, float theta, int offset=0, "
+      "float[] divisors=[], float magnitude=1.0) -> Tensor",
+      &oasis::rms_norm_rope);
 }

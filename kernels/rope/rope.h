@@ -4,11 +4,13 @@
 //   y_{i+half} = magnitude·(x_{i+half} cos φ_i + x_i sin φ_i)
 // Divisors and magnitude are those of context extension (models/rope_scaling.h).
 //
-// Operator: oasis::rope(Tensor x, float theta, int offset=0, float[] divisors=[],
-//                       float magnitude=1.0) -> Tensor
+// Operators: oasis::rope(Tensor x, float theta, int offset=0, float[] divisors=[],
+//                        float magnitude=1.0) -> Tensor
+//            oasis::rms_norm_rope(Tensor x, Tensor weight, float eps, float theta, int offset=0,
+//                                 float[] divisors=[], float magnitude=1.0) -> Tensor
 // x [B, H, T, d], d even, any strides with unit stride in d; the result keeps x's strides. divisors
 // holds d/2 numbers, or none for ones. Angles are computed in float64 and rounded once.
-// Differentiable in x (the transposed rotation).
+// Differentiable in x (the transposed rotation) and weight.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,5 +21,11 @@ namespace oasis {
 
 at::Tensor rope(const at::Tensor& x, double theta, int64_t offset = 0,
                 at::ArrayRef<double> divisors = {}, double magnitude = 1.0);
+
+// rope(rms_norm(x, weight, eps)), weight [d]: a head's QK norm and its rotation, one pass on the
+// GPU.
+at::Tensor rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double eps, double theta,
+                         int64_t offset = 0, at::ArrayRef<double> divisors = {},
+                         double magnitude = 1.0);
 
 }  // namespace oasis

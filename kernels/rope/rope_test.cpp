@@ -7,6 +7,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "kernels/operation_testing.h"
+#include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope_reference.h"
 
 namespace oasis {
@@ -97,6 +98,16 @@ TEST(RopeTest, StridesOfTheInputStay) {
   EXPECT_TRUE(at::equal(rope(cut, 1e4), rope(cut.contiguous(), 1e4)));
   const auto flipped = draw({2, 3, 8, 9}, 1, 1).transpose(2, 3);  // no unit stride in d
   EXPECT_TRUE(at::equal(rope(flipped, 1e4), rope(flipped.contiguous(), 1e4)));
+}
+
+TEST(RopeTest, BehindANormOfEachHead) {
+  const auto x = draw({2, 9, 3, 8}, 1, 0).transpose(1, 2), weight = draw({8}, 1, 1);
+  const auto y = rms_norm_rope(x, weight, 1e-6, 1e4, 3);
+  EXPECT_TRUE(at::equal(y, rope(rms_norm(x, weight, 1e-6), 1e4, 3)));
+  EXPECT_EQ(y.strides(), x.strides());
+  EXPECT_NE(
+      message_of([&] { rms_norm_rope(x, draw({4}, 1, 1), 1e-6, 1e4); }).find("weight must be [8]"),
+      std::string::npos);
 }
 
 TEST(RopeTest, GradientOfStridedInput) {

@@ -106,6 +106,14 @@ std::vector<Finding> examine(const std::string& data_home) {
                       compute.cuda ? fmt::format("{}, driver {}", compute.gpu, compute.driver)
                                    : compute.cuda_reason,
                       compute.cuda ? "" : "everything runs on the CPU without it"});
+  if (compute.cuda) {
+    const bool kernels = compute.cuda_kernels;
+    findings.push_back({"kernels", kernels ? Finding::State::kGood : Finding::State::kWarning,
+                        kernels ? "liboasis_cuda.so"
+                                : "no liboasis_cuda.so: operators are several "
+                                  "times as slow",
+                        kernels ? "" : "install the CUDA toolkit (nvcc) and run scripts/build"});
+  }
   const DataFolders folders = resolve_folders(data_home);
   findings.push_back(disk_space("cache", folders.cache));
   findings.push_back(disk_space("runs", "runs"));

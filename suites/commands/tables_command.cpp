@@ -28,7 +28,8 @@ void run_tables(TablesOptions options) {
     return;
   }
   options.request.format = options.format == "csv" ? TableFormat::kCsv : TableFormat::kMarkdown;
-  const auto store = Store::open(find_database(options.database), Store::Mode::kReadOnly);
+  const auto store = Store::open(find_database(options.database, options.request.suite),
+                                 Store::Mode::kReadOnly);
   std::cout << render_tables(store, options.request) << std::flush;
 }
 
@@ -43,7 +44,8 @@ void add_tables_command(CLI::App& app) {
   command->add_flag("--all", options->request.details, "Print the long tables too");
   command->add_option("--db", options->database, kDatabaseOptionHelp);
   command->add_option("--suite", options->request.suite,
-                      "Suite to show; by default all, the newest version of each");
+                      "Suite to show, or bench for the benchmarks; by default all, the newest version of "
+                      "each");
   command->add_option("--format", options->format, "markdown or csv")
       ->check(CLI::IsMember({"markdown", "csv"}))
       ->capture_default_str();

@@ -1,6 +1,6 @@
 """A 110M training step on one GPU: PyTorch eager, torch.compile and training_step_bench, side by side.
 
-    python tests/python/bench_gpu_step.py [--methods oasis,prenorm] [--length 512] [--tokens 24576] [--rounds 2]
+    python tests/python/bench_gpu_step.py [--methods oasis,prenorm] [--length 512] [--tokens 24576] [--rounds 2] [--json FILE]
 
 Llama-style, 12 layers, hidden 768, 12 heads, MLP 2048, vocabulary 32,000, bf16 autocast over float32 weights, fused AdamW,
 clip 1.0. The PyTorch model takes the library's best operators where they exist (scaled_dot_product_attention,
@@ -149,8 +149,7 @@ def run(a, side, method):
 
 
 def compare(a):
-    torch_sides = [] if a.no_pytorch else ["eager", "compile"]
-    cases = [(m, s) for m in a.methods.split(",") for s in torch_sides + ["oasis"]
+    cases = [(m, s) for m in a.methods.split(",") for s in a.sides.split(",")
              if s == "oasis" or m in ("oasis", "prenorm")]
     seconds, memory = {}, {}
     for _ in range(a.rounds):
@@ -172,6 +171,11 @@ def compare(a):
         if side == "oasis" and (method, "compile") in seconds:
             line += f"  {statistics.median(seconds[method, 'compile']) / statistics.median(s):.2f} x torch.compile"
         print(line, flush=True)
+    if a.json:
+        sides = [{"method": m, "side": side, "seconds": s, "peak_device_bytes": memory[m, side]}
+                 for (m, side), s in seconds.items()]
+        pathlib.Path(a.json).write_text(json.dumps({"device": torch.cuda.get_device_name(), "length": a.length,
+                                                    "tokens": a.tokens, "sides": sides}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
@@ -181,7 +185,8 @@ if __name__ == "__main__":
     p.add_argument("--tokens", type=int, default=24576)
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--rounds", type=int, default=2)
-    p.add_argument("--no-pytorch", action="store_true", help="ours alone")
+    p.add_argument("--json", help="file for the seconds of every step")
+    p.add_argument("--sides", default="eager,compile,oasis", help="oasis is ours (%(default)s)")
     p.add_argument("--child", choices=["eager", "compile"], help=argparse.SUPPRESS)
     p.add_argument("--method", default="oasis", help=argparse.SUPPRESS)
     options = p.parse_args()

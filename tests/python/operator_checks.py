@@ -6,6 +6,9 @@ import torch
 
 FORWARD64, BACKWARD64 = 1e-11, 1e-9
 FLOOR32 = 3e-7  # a few roundings; beyond them twice the error of eager PyTorch
+# A scalar's error is one draw. With three draws to compare with, an operator that loses as much as eager PyTorch on
+# average (β's gradient: 1.95e-7 and 1.94e-7 over 40 seeds) still failed once in 40.
+DISTURBANCES = 8
 
 
 def relative(found, expected):
@@ -30,10 +33,10 @@ def run(function, inputs, dtype, weights):
     return [o.detach() for o in outputs], zeros
 
 
-def disturbed(inputs, seed):
-    """The inputs, each element moved by about the rounding of float32."""
+def disturbed(inputs, rounding, seed):
+    """The inputs, each element moved by about `rounding`, relatively."""
     generator = torch.Generator().manual_seed(seed)
-    return [x * (1 + 2**-24 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
+    return [x * (1 + rounding * torch.randn(x.shape, generator=generator, dtype=torch.float64))
             if x.is_floating_point() else x for x in inputs]
 
 
@@ -56,7 +59,7 @@ def check(operator, reference, inputs, weights=None, seed=0):
         run(operator, inputs, torch.float32, weights)
         return
     rivals = [run(reference, inputs, torch.float32, weights)]
-    rivals += [run(reference, disturbed(inputs, s), torch.float64, weights) for s in range(3)]
+    rivals += [run(reference, disturbed(inputs, 2**-24, s), torch.float64, weights) for s in range(DISTURBANCES)]
     found = run(operator, inputs, torch.float32, weights)
     for k, kind in enumerate(("output", "gradient")):
         for i, (e, v) in enumerate(zip(truth[k], found[k], strict=True)):

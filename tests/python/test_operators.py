@@ -288,6 +288,41 @@ def test_gated_product_of_halves(operators):
     check(lambda x: operators.gated_product(*x.chunk(2, -1)), lambda x: F.silu(x[:, :9]) * x[:, 9:], [randn(5, 18)])
 
 
+def eager_head_gate(x, weight, bias, context):
+    logits = (x.unflatten(-1, weight.shape) * weight).sum(-1) + bias
+    return (context.transpose(1, 2) * logits.sigmoid()[..., None]).flatten(2)
+
+
+def head_gate_inputs(B, H, T, part, d):
+    """x [B,T,H·part], weight, bias, and the context in the order in which attention leaves it, [B,T,H,d]."""
+    return [randn(B, T, H * part), randn(H, part, seed=1, scale=part**-0.5), randn(H, seed=2),
+            randn(B, T, H, d, seed=3)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 2), (2, 3, 17, 8, 8), (2, 2, 40, 33, 12), (1, 5, 7, 4, 64)], ids=str)
+def test_head_gate(operators, shape):
+    def token_major(f):
+        return lambda x, w, b, c: f(x, w, b, c.transpose(1, 2))
+
+    inputs = head_gate_inputs(*shape)
+    check(token_major(operators.head_gate), token_major(eager_head_gate), inputs)
+    inputs[3] = inputs[3].transpose(1, 2).contiguous()
+    check(operators.head_gate, eager_head_gate, inputs)
+    inputs[3] = inputs[3].transpose(2, 3).contiguous()
+    check(lambda x, w, b, c: operators.head_gate(x, w, b, c.transpose(2, 3)),
+          lambda x, w, b, c: eager_head_gate(x, w, b, c.transpose(2, 3)), inputs)
+
+
+def test_head_gate_gradcheck_and_extremes(operators):
+    x, w, b, c = head_gate_inputs(1, 2, 3, 4, 2)
+    gradcheck(lambda x, w, b, c: operators.head_gate(x, w, b, c.transpose(1, 2)), [x, w, b, c])
+    y = operators.head_gate(x, 0 * w, torch.tensor([1e4, -1e4], dtype=torch.float64), c.transpose(1, 2))
+    assert torch.equal(y, torch.stack((c[:, :, 0], 0 * c[:, :, 1]), 2).flatten(2))
+    for bad in ((x, w.T, b, c.transpose(1, 2)), (x, w, b[:1], c.transpose(1, 2)), (x, w, b, c)):
+        with pytest.raises(RuntimeError, match="head_gate"):
+            operators.head_gate(*bad)
+
+
 @pytest.mark.parametrize("M, D, V", [(1, 3, 2), (7, 12, 31), (70, 8, 1000), (600, 5, 53)])
 def test_linear_cross_entropy(operators, M, D, V):
     hidden, weight = randn(M, D), randn(V, D, seed=1)
