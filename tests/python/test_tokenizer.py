@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 import text_data
-from tokenizer_families import FAMILIES, repository_text, train
+from tokenizer_families import FAMILIES, O200K_PATTERN, repository_text, train
 from tokenizers import AddedToken, Tokenizer
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # pytest's own workers use the cores
@@ -115,7 +115,7 @@ def test_random_unicode(program, tokenizer):
 
 @pytest.mark.parametrize("family", ["qwen2", "smollm2"])
 def test_every_character(program, family):
-    """What each side's Unicode tables know of it: its category, its place among combining marks. Of ideographs a few."""
+    """What each side's Unicode tables know of it: category, place among combining marks. Of ideographs a few."""
     codes = [*range(0xd800), *range(0xe000, 0x20000), *range(0x20000, 0x110000, 31)]
     probes = [f"a{chr(c)}1{chr(c)}q\u0345{chr(c)}\u0334." for c in codes[::FEWER]]
     texts = ["".join(probes[i:i + 20]) for i in range(0, len(probes), 20)]
@@ -156,6 +156,9 @@ def test_added_tokens(program, tokenizer):
     lambda t: t["pre_tokenizer"].update(use_regex=False, add_prefix_space=True),
     lambda t: t["model"].update(ignore_merges=True),
     lambda t: t["model"].update(merges=[" ".join(pair) for pair in t["model"]["merges"]]),
+    lambda t: t.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": O200K_PATTERN}, "behavior": "Removed", "invert": True},
+        t["pre_tokenizer"] | {"use_regex": False}]}),
     lambda t: t.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [
         {"type": "Split", "pattern": {"String": "e"}, "behavior": "Removed", "invert": False},
         {"type": "Split", "pattern": {"Regex": r"[^\s]+|\s"}, "behavior": "Removed", "invert": True},
