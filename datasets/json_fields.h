@@ -9,6 +9,10 @@
 
 namespace oasis {
 
+// `where` names the value. Throws Error (bad input) when it is not an integer in [low, high].
+std::uint64_t json_integer(const nlohmann::json& value, const std::string& where, std::uint64_t low,
+                           std::uint64_t high);
+
 class JsonFields {
  public:
   // Keeps a reference to `json`. Throws Error (bad input) when it is not an object, or holds a key
@@ -18,6 +22,13 @@ class JsonFields {
   bool has(const std::string& name) const { return json_.contains(name); }
   const nlohmann::json& at(const std::string& name) const;  // throws when missing
   std::string text(const std::string& name) const;          // throws when missing or not a string
+
+  // Throw when neither true nor false, or, for boolean(), when missing.
+  bool boolean(const std::string& name) const;
+  bool boolean_or(bool fallback, const std::string& name) const;
+
+  const nlohmann::json& array(
+      const std::string& name) const;  // throws when missing or another type
 
   // Throw when not an integer in [low, high], or, for integer(), when missing.
   std::uint64_t integer(const std::string& name, std::uint64_t low = 0,

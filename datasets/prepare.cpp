@@ -4,8 +4,10 @@
 #include <atomic>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "datasets/file_lock.h"
+#include "datasets/hugging_face/hugging_face_tokenizer.h"
 #include "datasets/sentencepiece_tokenizer.h"
 #include "datasets/sources.h"
 #include "datasets/synthetic/bigram_backcopy.h"
@@ -34,11 +36,18 @@ nlohmann::json source_key(const DatasetDescription& description, const std::stri
           {"max_bytes", description.split(split).max_bytes}};
 }
 
-// Takes runs of whole lines, at least `bytes` long but for the last, off `text`.
-std::string_view take_lines(std::string_view& text, std::size_t bytes) {
-  const auto newline = bytes > text.size() ? std::string_view::npos : text.find('\n', bytes - 1);
-  const auto lines = text.substr(0, newline == std::string_view::npos ? newline : newline + 1);
-  text.remove_prefix(lines.size());
+// Takes whole lines, at least `bytes` long where there are so many, off `text`, up to the first
+// place where `can_cut(text, place)`.
+template <typename CanCut>
+std::string_view take_lines(std::string_view& text, std::size_t bytes, CanCut&& can_cut) {
+  std::size_t end = std::min(bytes, text.size());
+  while (end < text.size()) {
+    end = std::min(text.find('\n', end - 1), text.size() - 1) + 1;
+    if (end == text.size() || can_cut(text, end)) break;
+    ++end;
+  }
+  const auto lines = text.substr(0, end);
+  text.remove_prefix(end);
   return lines;
 }
 
@@ -61,18 +70,29 @@ class Encoder {
         writer_(writer),
         threads_(std::clamp(std::thread::hardware_concurrency(), 1u, kMaxThreads)) {}
 
+  // What follows the last place where a document may be cut waits for the next piece of it.
   void add(TextPiece&& piece) {
-    pending_bytes_ += piece.text.size();
-    pieces_.push_back(std::move(piece));
+    const std::size_t searched = waiting_.size();
+    waiting_ = waiting_.empty() ? std::move(piece.text) : std::move(waiting_) + piece.text;
+    const auto end = piece.ends_document ? waiting_.size() : last_cut(waiting_, searched);
+    if (end == 0 && !piece.ends_document) return;
+    auto rest = waiting_.substr(end);
+    waiting_.resize(end);
+    pending_bytes_ += end;
+    pieces_.push_back({std::exchange(waiting_, std::move(rest)), piece.ends_document});
     if (pending_bytes_ >= std::size_t{2} * threads_ * kSliceBytes) flush();
   }
 
   void flush() {
     slices_.clear();
+    const auto can_cut = [this](std::string_view text, std::size_t at) {
+      return tokenizer_.can_cut(text, at);
+    };
     for (const auto& piece : pieces_) {
       std::string_view rest = piece.text;
       do {
-        slices_.push_back({take_lines(rest, kSliceBytes), rest.empty() && piece.ends_document});
+        slices_.push_back(
+            {take_lines(rest, kSliceBytes, can_cut), rest.empty() && piece.ends_document});
       } while (!rest.empty());
     }
     encode_slices();
@@ -92,6 +112,14 @@ class Encoder {
     std::vector<std::uint32_t> ids = {};
     std::uint64_t words = 0;
   };
+
+  // The last place from byte `first` on where the text may be cut; 0 when there is none.
+  std::size_t last_cut(std::string_view text, std::size_t first) const {
+    for (std::size_t at = text.size(); at-- > std::max<std::size_t>(first, 1);) {
+      if (text[at - 1] == '\n' && tokenizer_.can_cut(text, at)) return at;
+    }
+    return 0;
+  }
 
   void encode_slices() {
     std::atomic<std::size_t> next = 0;
@@ -118,6 +146,7 @@ class Encoder {
   const Tokenizer& tokenizer_;
   SplitWriter& writer_;
   unsigned threads_;
+  std::string waiting_;
   std::vector<TextPiece> pieces_;
   std::size_t pending_bytes_ = 0;
   std::vector<Slice> slices_;
@@ -168,7 +197,8 @@ class TrainingSample {
     for_each_piece(description, "train", folders, [&](TextPiece&& piece, std::uint64_t) {
       std::string_view rest = piece.text;
       while (!rest.empty()) {
-        const auto run = take_lines(rest, kSampleSliceBytes);
+        const auto run =
+            take_lines(rest, kSampleSliceBytes, [](std::string_view, std::size_t) { return true; });
         if (static_cast<double>(text_.size()) <= share * seen) {
           text_ += run;
           if (!text_.ends_with('\n')) text_ += '\n';
@@ -211,6 +241,7 @@ TokenizerPtr prepare_tokenizer(const TokenizerOptions& options,
     return integer_tokenizer(BigramBackcopy::kVocabSize, BigramBackcopy::kBos);
   }
   if (options.type == "byte") return byte_tokenizer();
+  if (options.type == "hugging_face") return load_hugging_face(folders.home / options.path);
 
   auto key = source_key(description, "train", source_hashes(description, "train", folders));
   key["tokenizer"] = to_json(options);

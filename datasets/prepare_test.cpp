@@ -6,7 +6,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "datasets/hugging_face/test_tokenizer.h"
 #include "datasets/loader.h"
+#include "datasets/random.h"
 #include "datasets/registry.h"
 #include "datasets/synthetic/bigram_backcopy.h"
 #include "datasets/synthetic/word_problems.h"
@@ -65,6 +67,36 @@ TEST_F(Prepare, MaxBytesCutsAfterTheLineInWhichTheyAreReached) {
   EXPECT_EQ(text(14), "one two\nthree|four  five\n|");
   EXPECT_EQ(text(25), "one two\nthree|four  five\n|six\n|");
   EXPECT_EQ(text(1000), "one two\nthree|four  five\n|six\nseven eight\n|");
+}
+
+// Documents come in pieces and are encoded in slices; neither may show in the ids.
+TEST_F(Prepare, HuggingFaceIdsAreThoseOfWholeDocuments) {
+  auto json = small_tokenizer({{"Ċ", "Ċ"}, {"h", "e"}, {"Ġ", "h"}});
+  std::string text;
+  Random random(9);
+  const std::vector<std::string> parts = {"he", "  he", "\n", "\n\n", "\n \n", "!", "é\n"};
+  while (text.size() < 5'000'000) text += parts[random.below(parts.size())];
+  write_text(folders_.home / "long.txt", text);
+  write_text(folders_.home / "tok/tokenizer.json", json.dump());
+  auto description = mine();
+  description.splits["train"].files = {"long.txt", "b.txt"};
+  TokenizerOptions options;
+  options.type = "hugging_face";
+  options.path = "tok";
+  const auto tokenizer = prepare_tokenizer(options, description, folders_);
+  const auto split = prepare_split(description, "train", tokenizer, folders_);
+  auto expected = tokenizer->encode(text);
+  expected.push_back(tokenizer->end_of_text());
+  tokenizer->encode("six\nseven eight\n", expected);
+  expected.push_back(tokenizer->end_of_text());
+  std::vector<std::uint32_t> ids(split->size());
+  split->read(0, ids);
+  EXPECT_TRUE(ids == expected);
+  EXPECT_EQ(split->info().source_bytes, text.size() + 16);
+
+  options.path = "nowhere";
+  EXPECT_TRUE(contains(message_of([&] { prepare_tokenizer(options, description, folders_); }),
+                       (folders_.home / "nowhere").string() + ": no such file"));
 }
 
 TEST_F(Prepare, SecondCallUsesTheCacheAndChangedSourcesDoNot) {

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "datasets/utf8.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/sha256.h"
@@ -54,28 +55,6 @@ class Lines : public sentencepiece::SentenceIterator {
   std::string line_;
   bool done_ = false;
 };
-
-// The length of the valid UTF-8 character at the start of `text`, or 0.
-std::size_t character_length(std::string_view text) {
-  const auto byte = [&text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  const std::size_t length = lead < 0x80   ? 1
-                             : lead < 0xc2 ? 0
-                             : lead < 0xe0 ? 2
-                             : lead < 0xf0 ? 3
-                             : lead < 0xf5 ? 4
-                                           : 0;
-  if (length == 0 || length > text.size()) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  // Overlong forms, surrogates, beyond U+10FFFF (Unicode 15, table 3-7).
-  if ((lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xed && byte(1) > 0x9f) ||
-      (lead == 0xf0 && byte(1) < 0x90) || (lead == 0xf4 && byte(1) > 0x8f)) {
-    return 0;
-  }
-  return length;
-}
 
 class SentencePieceTokenizer : public Tokenizer {
  public:

@@ -25,15 +25,6 @@ std::string hash_field(const JsonFields& fields, const std::string& name,
   return hash;
 }
 
-const nlohmann::json& array_field(const JsonFields& fields, const std::string& name,
-                                  const std::string& where) {
-  const auto& value = fields.at(name);
-  if (!value.is_array()) {
-    throw bad_input("{}.{}: must be an array, not {}", where, name, value.type_name());
-  }
-  return value;
-}
-
 }  // namespace
 
 std::string shard_name(std::size_t index) {
@@ -108,12 +99,12 @@ SplitInfo parse_split_info(const std::string& text, const std::filesystem::path&
   if (fields.text("dtype") != (info.bytes_per_token() == 2 ? "uint16" : "uint32")) {
     throw damaged("'dtype' does not fit the vocabulary");
   }
-  for (const auto& source : array_field(fields, "sources", where)) {
+  for (const auto& source : fields.array("sources")) {
     const JsonFields entry(source, where + ".sources", {"file", "sha256"});
     info.sources.emplace_back(entry.text("file"), hash_field(entry, "sha256", where + ".sources"));
   }
   std::uint64_t tokens = 0;
-  for (const auto& json_shard : array_field(fields, "shards", where)) {
+  for (const auto& json_shard : fields.array("shards")) {
     const JsonFields entry(json_shard, where + ".shards", {"file", "tokens", "sha256"});
     SplitInfo::Shard shard{entry.text("file"), entry.integer("tokens", 1, info.shard_tokens),
                            hash_field(entry, "sha256", where + ".shards")};

@@ -83,6 +83,10 @@ TEST(TokenizerOptions, ParseAndRefuse) {
   EXPECT_EQ(options.sample_bytes, TokenizerOptions().sample_bytes);
   EXPECT_EQ(to_json(parse(to_json(options).dump().c_str())), to_json(options));
 
+  const auto file = parse(R"({"type": "hugging_face", "path": "a/tokenizer.json"})");
+  EXPECT_EQ(file.path, "a/tokenizer.json");
+  EXPECT_EQ(to_json(parse(to_json(file).dump().c_str())), to_json(file));
+
   const auto refused = [&parse](const char* text) { return message_of([&] { parse(text); }); };
   EXPECT_TRUE(contains(refused("{}"), "suite.json: tokenizer: key 'type' is missing"));
   EXPECT_TRUE(contains(refused("3"), "must be a JSON object, not number"));
@@ -93,6 +97,11 @@ TEST(TokenizerOptions, ParseAndRefuse) {
   EXPECT_TRUE(contains(refused(R"({"type": "sentencepiece", "vocab_size": -5})"), "not -5"));
   EXPECT_TRUE(
       contains(refused(R"({"type": "sentencepiece", "vocab_size": 1e4})"), "must be an integer"));
+  EXPECT_TRUE(contains(refused(R"({"type": "hugging_face"})"), "key 'path' is missing"));
+  EXPECT_TRUE(contains(refused(R"({"type": "hugging_face", "path": ""})"), "path: is empty"));
+  EXPECT_TRUE(contains(refused(R"({"type": "hugging_face", "path": "x", "vocab_size": 300})"),
+                       "the hugging_face tokenizer has no such setting"));
+  EXPECT_TRUE(contains(refused(R"({"type": "sentencepiece", "path": "x"})"), "no such setting"));
   EXPECT_TRUE(contains(refused(R"({"type": "byte", "tpye": 1})"), "did you mean 'type'?"));
 }
 

@@ -20,6 +20,7 @@
 #include "suites/commands/status_command.h"
 #include "suites/commands/suite_schema_command.h"
 #include "suites/commands/tables_command.h"
+#include "suites/commands/tokenize_command.h"
 #include "support/error.h"
 
 namespace {
@@ -50,6 +51,7 @@ int main(int argc, char** argv) {
   oasis::add_evaluate_command(app);
   oasis::add_gsm8k_command(app);
   oasis::add_data_command(app);
+  oasis::add_tokenize_command(app);
   oasis::add_doctor_command(app);
   oasis::add_suite_schema_command(app);
   try {

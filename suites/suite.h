@@ -20,6 +20,7 @@ struct TokenizerSpec {
   std::string type = "byte";
   std::optional<std::int64_t> vocab_size;  // sentencepiece only
   std::int64_t sample_bytes = 10'000'000;  // sentencepiece only
+  std::optional<std::string> path;         // hugging_face only
 };
 
 struct SplitSizes {

@@ -135,6 +135,15 @@ void check_tokenizer(const TokenizerSpec& tokenizer, const std::string& source,
   if (tokenizer.type != "sentencepiece" && tokenizer.vocab_size) {
     throw bad_input("{}: {}.vocab_size: only a sentencepiece tokenizer has it", source, path);
   }
+  if (tokenizer.type == "hugging_face" && tokenizer.path.value_or("").empty()) {
+    throw bad_input(
+        "{}: {}.path: missing; a hugging_face tokenizer needs its tokenizer.json or the folder "
+        "with it",
+        source, path);
+  }
+  if (tokenizer.type != "hugging_face" && tokenizer.path) {
+    throw bad_input("{}: {}.path: only a hugging_face tokenizer has it", source, path);
+  }
 }
 
 // The definition that a name alone refers to: the suite's own, else the registry's.

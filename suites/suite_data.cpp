@@ -29,6 +29,7 @@ TokenizerOptions tokenizer_options(const TokenizerSpec& spec) {
   options.type = spec.type;
   if (spec.vocab_size) options.vocab_size = static_cast<std::uint32_t>(*spec.vocab_size);
   options.sample_bytes = static_cast<std::uint64_t>(spec.sample_bytes);
+  options.path = spec.path.value_or("");
   return options;
 }
 

@@ -49,13 +49,17 @@ template <typename Visitor>
 void fields(Visitor& v, TokenizerSpec& s) {
   v.choice({"type",
             "byte: the 256 bytes and an end-of-text token; sentencepiece: BPE with byte "
-            "fallback, trained on the training split at first use and cached. Data sets of "
-            "token ids ignore it."},
-           s.type, {"byte", "sentencepiece"});
+            "fallback, trained on the training split at first use and cached; hugging_face: a "
+            "tokenizer.json of byte-level BPE. Data sets of token ids ignore it."},
+           s.type, {"byte", "sentencepiece", "hugging_face"});
   v.optional_integer({"vocab_size", "Pieces of a sentencepiece tokenizer; required there."},
                      s.vocab_size, {300, 65'536});
   v.integer({"sample_bytes", "Text that a sentencepiece tokenizer is trained on."}, s.sample_bytes,
             {1000, kMaxInteger});
+  v.optional_text({"path",
+                   "The tokenizer.json of a hugging_face tokenizer, or a folder with one, absolute "
+                   "or relative to the data folder; required there."},
+                  s.path);
 }
 
 template <typename Visitor>

@@ -163,6 +163,13 @@ TEST(Suite, FieldsThatContradictEachOther) {
       error_with("/datasets/0", {{"name", "books"}, {"tokenizer", {{"type", "sentencepiece"}}}})
           .find("datasets[0].tokenizer.vocab_size: missing"),
       std::string::npos);
+  EXPECT_NE(
+      error_with("/datasets/0", {{"name", "books"}, {"tokenizer", {{"type", "hugging_face"}}}})
+          .find("datasets[0].tokenizer.path: missing"),
+      std::string::npos);
+  EXPECT_NE(error_with("/datasets/0", {{"name", "books"}, {"tokenizer", {{"path", "x"}}}})
+                .find("datasets[0].tokenizer.path: only a hugging_face tokenizer has it"),
+            std::string::npos);
   EXPECT_NE(error_with("/name", "../escape").find("name: '../escape' cannot name a file"),
             std::string::npos);
 }

@@ -196,6 +196,12 @@ void tokenize(const DataOptions& options) {
     tokenizer_json["vocab_size"] = options.tokenizer.vocab_size;
     tokenizer_json["sample_bytes"] = options.tokenizer.sample_bytes;
   }
+  if (options.tokenizer.type == "hugging_face" && options.tokenizer.path.empty()) {
+    throw bad_input("--tokenizer-path: missing; name a tokenizer.json or a folder with one");
+  }
+  if (!options.tokenizer.path.empty()) {
+    tokenizer_json["path"] = std::filesystem::absolute(options.tokenizer.path).string();
+  }
   Report report;
   const auto progress = report.callback();
   const auto tokenizer = prepare_tokenizer(parse_tokenizer_options(tokenizer_json, "--tokenizer"),
@@ -245,7 +251,8 @@ void add_data_command(CLI::App& app) {
       add("tokenize", "Make (or find) the token shards of a data set", tokenize);
   tokenize_command->add_option("dataset", options->dataset, "Data set")->required();
   tokenize_command->add_option("--split", options->splits, "Splits (default: all)");
-  tokenize_command->add_option("--tokenizer", options->tokenizer.type, "byte or sentencepiece")
+  tokenize_command
+      ->add_option("--tokenizer", options->tokenizer.type, "byte, sentencepiece or hugging_face")
       ->capture_default_str();
   tokenize_command
       ->add_option("--vocab-size", options->tokenizer.vocab_size, "SentencePiece vocabulary")
@@ -254,6 +261,8 @@ void add_data_command(CLI::App& app) {
       ->add_option("--sample-bytes", options->tokenizer.sample_bytes,
                    "Text that a SentencePiece vocabulary is learned from")
       ->capture_default_str();
+  tokenize_command->add_option("--tokenizer-path", options->tokenizer.path,
+                               "hugging_face: a tokenizer.json or a folder with one");
   tokenize_command->add_option("--max-bytes", options->max_bytes,
                                "Take this much text of each split (default: all)");
 }

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "datasets/hugging_face/test_tokenizer.h"
 #include "datasets/registry.h"
 #include "datasets/shards.h"
 #include "datasets/test_support.h"
@@ -71,6 +72,15 @@ TEST_F(DataCommand, TokenizeGivesTheSidecarAndItsFolder) {
   EXPECT_EQ(made[0]["vocab_size"], 257);
   EXPECT_TRUE(std::filesystem::exists(made[0]["folder"].get<std::string>() + "/split.json"));
   EXPECT_TRUE(contains(run("tokenize word_problems --split valid"), "1000 documents"));
+}
+
+TEST_F(DataCommand, TokenizeTakesAHuggingFaceTokenizer) {
+  write_text(folder_ / "tok/tokenizer.json", small_tokenizer().dump());
+  const auto command = "tokenize word_problems --split valid --tokenizer hugging_face";
+  const auto made = run_json(command + (" --tokenizer-path " + (folder_ / "tok").string()));
+  EXPECT_EQ(made[0]["vocab_size"], 264);
+  EXPECT_EQ(made[0]["end_of_text"], 263);
+  EXPECT_TRUE(contains(message_of([&] { run(command); }), "--tokenizer-path: missing"));
 }
 
 TEST_F(DataCommand, VerifyNamesEachDamagedFileAndEndsWithTwo) {

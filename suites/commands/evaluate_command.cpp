@@ -46,10 +46,6 @@ struct EvaluationInput {
   TextSize text;
 };
 
-bool has_tokenizer(const std::filesystem::path& checkpoint) {
-  return std::filesystem::exists(checkpoint / kTokenizerFile);
-}
-
 // The bytes that these tokens stand for, where the checkpoint brings the tokenizer that knows.
 TextSize text_size(const at::Tensor& tokens, const std::filesystem::path& checkpoint) {
   if (!has_tokenizer(checkpoint)) return {};
@@ -77,14 +73,15 @@ EvaluationInput read_dataset(const EvaluateArguments& arguments, int64_t vocabul
                              ProgressLine& progress) {
   const auto& entry = dataset_entry(arguments.dataset);
   if (!has_tokenizer(arguments.checkpoint)) {
-    throw bad_input("{}: no {}, which --dataset needs to tokenize; give --tokens FILE instead",
-                    arguments.checkpoint.string(), kTokenizerFile);
+    throw bad_input(
+        "{}: no {} and no tokenizer.json, one of which --dataset needs to tokenize; "
+        "give --tokens FILE instead",
+        arguments.checkpoint.string(), kTokenizerFile);
   }
   const auto tokenizer = load_tokenizer(arguments.checkpoint);
   if (tokenizer->vocab_size() > vocabulary) {
     throw bad_input("{}: the tokenizer has {} ids and the model {}; is it the model's tokenizer?",
-                    (arguments.checkpoint / kTokenizerFile).string(), tokenizer->vocab_size(),
-                    vocabulary);
+                    arguments.checkpoint.string(), tokenizer->vocab_size(), vocabulary);
   }
   std::string current;
   const auto report = [&](const Progress& p) {
