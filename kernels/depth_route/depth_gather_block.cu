@@ -133,14 +133,7 @@ void launch(const DepthGatherBlock& b, cudaStream_t stream) {
 
 void depth_gather_block(const DepthGatherBlock& block, cudaStream_t stream) {
   if (block.tokens == 0) return;
-  switch (block.element) {
-    case DepthElement::kFloat32:
-      return launch<float>(block, stream);
-    case DepthElement::kBfloat16:
-      return launch<__nv_bfloat16>(block, stream);
-    case DepthElement::kFloat16:
-      return launch<__half>(block, stream);
-  }
+  dispatch_element(block.element, [&]<class T>() { launch<T>(block, stream); });
 }
 
 }  // namespace oasis::cuda
