@@ -20,12 +20,13 @@ enum Saved { kMoment, kThresholds, kFlags };
 
 constexpr std::int64_t kCopyBytes = 16;
 
-// The kernels copy 16 bytes of a row at a time.
+// The kernels copy 16 bytes of a row at a time, and the copy engine knows no repeated dimension.
 at::Tensor with_aligned_rows(const at::Tensor& x) {
   bool aligned =
       x.stride(3) == 1 && reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % kCopyBytes == 0;
   for (int dimension = 0; dimension < 3; ++dimension) {
-    aligned = aligned && x.stride(dimension) * x.element_size() % kCopyBytes == 0;
+    aligned = aligned && x.stride(dimension) * x.element_size() % kCopyBytes == 0 &&
+              (x.stride(dimension) > 0 || x.size(dimension) == 1);
   }
   aligned = aligned && x.stride(2) <= std::numeric_limits<int>::max();
   return aligned ? x : x.clone(at::MemoryFormat::Contiguous);
@@ -125,7 +126,9 @@ Gradients backward(const Problem& input, const std::vector<at::Tensor>& saved,
   const c10::cuda::CUDAGuard guard(q.device());
   const auto problem = with_aligned_rows(input);
   const auto grad_out = with_aligned_rows(grad_context);
-  const auto rows = at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options().dtype(at::kFloat));
+  const auto rows = at::empty(
+      {q.size(0), q.size(1), cuda::blocks_of(static_cast<int>(q.size(2))) * cuda::kBlockRows, 2},
+      q.options().dtype(at::kFloat));
   Gradients grads{empty_heads(q, q.size(1)), empty_heads(q, problem.k.size(1)),
                   empty_heads(q, problem.k.size(1))};
   cuda::sparse_attention_backward(

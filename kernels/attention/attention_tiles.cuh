@@ -1,6 +1,6 @@
 // Tiles in shared memory and products of tiles.
 //
-// A block of threads owns kBlockRows rows (queries, or keys for dK and dV), every warp 16 of them,
+// A block of threads owns 128 or 64 rows (queries, or keys for dK and dV), every warp 16 of them,
 // and streams tiles of kTileRows rows of the other side through shared memory (tile_stream.cuh).
 #pragma once
 
@@ -12,7 +12,6 @@ namespace oasis::cuda {
 
 constexpr unsigned kFullWarp = 0xffffffffu;
 constexpr int kWarpRows = 16;
-constexpr int kBlockThreads = kBlockRows / kWarpRows * 32;
 constexpr int kGroupThreads = 128;  // a warpgroup's, which multiplies a tile's rows as one
 static_assert(kGroupThreads / 32 * kWarpRows == kTileRows);
 
@@ -27,14 +26,16 @@ constexpr int kPanelColumns = 64;
 constexpr int kPanelBytes = kTileRows * kPanelColumns * 2;
 
 // The head size is 64 or 128; smaller heads are padded with zeros in shared memory.
-template <int kHeadSizeValue>
+template <int kHeadSizeValue, int kRowsValue = kBlockRows>
 struct Geometry {
   static constexpr int kHeadSize = kHeadSizeValue;
+  static constexpr int kRows = kRowsValue;  // of a block
+  static constexpr int kThreads = kRows / kWarpRows * 32;
   static constexpr int kBlocksPerProcessor = kHeadSize == 64 ? 2 : 1;
   static constexpr int kSteps = kHeadSize / 16;  // of the products over the head
   static constexpr int kPanels = kHeadSize / kPanelColumns;
   static constexpr int kTileBytes = kPanels * kPanelBytes;
-  static constexpr int kBlockBytes = kBlockRows / kTileRows * kTileBytes;
+  static constexpr int kBlockBytes = kRows / kTileRows * kTileBytes;
 
   // A warp's rows as first operands of products over the head.
   using Fragments = std::uint32_t[kSteps][4];

@@ -10,11 +10,18 @@ struct BackwardArguments {
   SparseAttention problem;
   SparseAttentionGradients gradients;
   Weights weights;
+  CUtensorMap q, k, v, context;
 };
 
 inline BackwardArguments backward_arguments(const SparseAttention& problem,
                                             const SparseAttentionGradients& gradients) {
-  return {problem, gradients, make_weights(problem)};
+  return {problem,
+          gradients,
+          make_weights(problem),
+          make_tensor_map(problem.q, problem, problem.heads),
+          make_tensor_map(problem.k, problem, problem.kv_heads),
+          make_tensor_map(problem.v, problem, problem.kv_heads),
+          make_tensor_map(gradients.context, problem, problem.heads)};
 }
 
 // dQ, and the rows' {m, θ, bound, r} for the keys' kernel.
@@ -22,6 +29,10 @@ void sparse_attention_backward_queries(const BackwardArguments& arguments, cudaS
 
 // dK and dV.
 void sparse_attention_backward_keys(const BackwardArguments& arguments, cudaStream_t stream);
+
+__device__ inline float2* rows_of_head(const BackwardArguments& arguments, long long head_index) {
+  return arguments.gradients.rows + head_index * blocks_of(arguments.problem.length) * kBlockRows;
+}
 
 // What product_gradient() leaves out.
 template <SparseNormalizer kNormalizer>

@@ -1,5 +1,6 @@
 // dK and dV: keys in registers, queries and their dO streamed, everything transposed: the rows of
-// products are keys. The query heads that share a key head follow one another.
+// products are keys. The query heads that share a key head follow one another. Sums and products
+// fill the registers, so a block is one warpgroup: three blocks share a multiprocessor.
 #include "kernels/attention/sparse_attention_backward.cuh"
 #include "kernels/cuda/launch.h"
 
@@ -8,17 +9,25 @@ namespace {
 
 constexpr int kStages = 2;
 
+template <int kHeadSize>
+using KeyGeometry = Geometry<kHeadSize, kTileRows>;
+
 // A block's keys and values, a stage's queries and their dO, and the queries' {threshold, r}.
+constexpr int kRowsBytes = kTileRows * static_cast<int>(sizeof(float2));
+
+template <class G>
+using PairStream = TileStream<G, kStages, 2 * G::kTileBytes + kRowsBytes>;
+
 template <class G>
 constexpr int memory_size() {
-  return 2 * G::kBlockBytes + kStages * 2 * G::kTileBytes +
-         kStages * kTileRows * static_cast<int>(sizeof(float2));
+  return 2 * G::kBlockBytes + kStages * (2 * G::kTileBytes + kRowsBytes) +
+         (1 + PairStream<G>::kBarriers) * kBarrierBytes;
 }
 
 template <class T, int kHeadSize, SparseNormalizer kNormalizer>
-__global__ void __launch_bounds__(kBlockThreads, 1)
+__global__ void __launch_bounds__(KeyGeometry<kHeadSize>::kThreads, kHeadSize == 64 ? 3 : 2)
     keys_kernel(const __grid_constant__ BackwardArguments arguments) {
-  using G = Geometry<kHeadSize>;
+  using G = KeyGeometry<kHeadSize>;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   const auto& problem = arguments.problem;
   const auto& gradients = arguments.gradients;
@@ -29,11 +38,9 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
   const int batch = blockIdx.z;
   const int kv_head = blockIdx.y;
   const int heads = problem.heads / problem.kv_heads;
-  const int block_row = blockIdx.x * kBlockRows;  // the longest columns first
+  const int block_row = blockIdx.x * kTileRows;  // the longest columns first
   const int warp_row = block_row + threadIdx.x / 32 * kWarpRows;
-  const int group = threadIdx.x / kGroupThreads;
-  const int group_row = block_row + group * kTileRows;
-  const int first_tile = block_row / kTileRows;
+  const int first_tile = blockIdx.x;
   const int tiles = tiles_of(length) - first_tile;  // of a query head
   const int steps = heads * tiles;
   const LaneOffsets<kHeadSize> lanes(lane);
@@ -42,30 +49,28 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
   constexpr int kPairBytes = 2 * G::kTileBytes;
   constexpr int kPairs = 2 * G::kBlockBytes;
   constexpr int kRows = kPairs + kStages * kPairBytes;
+  const std::uint32_t barriers = key_block + kRows + kStages * kRowsBytes;
+  PairStream<G> stream(barriers + kBarrierBytes);
+  const auto k_rows = tiles_of_head<T>(arguments.k, problem.k, problem, batch, kv_head);
+  const auto v_rows = tiles_of_head<T>(arguments.v, problem.v, problem, batch, kv_head);
 
-  // A byte for each tile of queries: which fourths of it have weights in the block's first tile of
-  // keys, and in its second.
+  // A byte for each tile of queries: which fourths of it have weights in the block's keys.
   constexpr int kFlags = memory_size<G>();
   if constexpr (!is_clipped<kNormalizer>()) {
-    for (int step = threadIdx.x; step < steps; step += kBlockThreads) {
+    for (int step = threadIdx.x; step < steps; step += G::kThreads) {
       const int tile = first_tile + step % tiles;
       const std::uint8_t* source = block_flags(problem, batch, kv_head * heads + step / tiles,
                                                tile * kTileRows / kBlockRows);
       const int shift = tile * kTileRows % kBlockRows / 16;
-      unsigned both = source[first_tile] >> shift & 0xf;
-      if (first_tile + 1 < tiles_of(length)) both |= (source[first_tile + 1] >> shift & 0xf) << 4;
-      memory[kFlags + step] = both;
+      memory[kFlags + step] = source[first_tile] >> shift & 0xf;
     }
   }
 
-  load_rows<G, kBlockRows>(key_block, head_of<const T>(problem.k, batch, kv_head), block_row,
-                           length, head_size);
-  load_rows<G, kBlockRows>(value_block, head_of<const T>(problem.v, batch, kv_head), block_row,
-                           length, head_size);
-  commit_copies();
-  wait_for_copies<0>();
-  show_copies_to_products();
-  __syncthreads();
+  init_block(barriers);
+  load_block<2 * G::kBlockBytes>(barriers, [&](std::uint32_t barrier) {
+    load_rows<G, kTileRows>(key_block, k_rows, block_row, barrier);
+    load_rows<G, kTileRows>(value_block, v_rows, block_row, barrier);
+  });
 
   typename G::Sums grad_k;
   typename G::Sums grad_v;
@@ -75,38 +80,33 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     if constexpr (is_clipped<kNormalizer>()) {
       return EveryTile{};
     } else {
-      return FlaggedTiles{key_block + kFlags, steps, 0xfu << 4 * group};
+      return FlaggedTiles{key_block + kFlags, steps, 0xf};
     }
   }();
-  stream_tiles<kStages>(
+  stream.run(
       steps, visited,
-      [&](int step, int stage) {
+      [&](int step, int stage, std::uint32_t barrier) {
         const int head = kv_head * heads + step / tiles;
         const int query = (first_tile + step % tiles) * kTileRows;
         const std::uint32_t pair = key_block + kPairs + stage * kPairBytes;
-        load_rows<G, kTileRows>(pair, head_of<const T>(problem.q, batch, head), query, length,
-                                head_size);
-        load_rows<G, kTileRows>(pair + G::kTileBytes,
-                                head_of<const T>(gradients.context, batch, head), query, length,
-                                head_size);
-        if (threadIdx.x < kTileRows) {
-          const int row = query + threadIdx.x;
-          const bool valid = row < length;
-          const float2* source =
-              gradients.rows + (static_cast<long long>(batch) * problem.heads + head) * length;
-          copy_async<8>(key_block + kRows + (stage * kTileRows + threadIdx.x) * 8,
-                        source + (valid ? row : 0), valid);
-        }
+        load_rows<G, kTileRows>(
+            pair, tiles_of_head<T>(arguments.q, problem.q, problem, batch, head), query, barrier);
+        load_rows<G, kTileRows>(
+            pair + G::kTileBytes,
+            tiles_of_head<T>(arguments.context, gradients.context, problem, batch, head), query,
+            barrier);
+        const auto head_index = static_cast<long long>(batch) * problem.heads + head;
+        load_bytes(key_block + kRows + stage * kRowsBytes,
+                   rows_of_head(arguments, head_index) + query, kRowsBytes, barrier);
       },
       [&](int step, int stage) {
         const int query = (first_tile + step % tiles) * kTileRows;
-        if (query < group_row) return;
         const std::uint32_t queries = key_block + kPairs + stage * kPairBytes;
         const std::uint32_t grads = queries + G::kTileBytes;
         Products products;
         Products grad_p;
-        multiply_tile<T, G>(products, key_block + group * G::kTileBytes, queries, lanes);
-        multiply_tile<T, G>(grad_p, value_block + group * G::kTileBytes, grads, lanes);
+        multiply_tile<T, G>(products, key_block, queries, lanes);
+        multiply_tile<T, G>(grad_p, value_block, grads, lanes);
         wait_for_products<0>(products, grad_p);
         if (query < warp_row + kWarpRows - 1) {
           hide_products(products, warp_row, query, [](int key, int q) { return key > q; });
@@ -155,15 +155,15 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
 void sparse_attention_backward_keys(const BackwardArguments& arguments, cudaStream_t stream) {
   const auto& problem = arguments.problem;
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
-    using G = Geometry<size()>;
+    using G = KeyGeometry<size()>;
     const auto kernel = keys_kernel<decltype(type), size(), normalizer()>;
     static_assert(memory_size<G>() + kMostFlags <= kMostSharedMemory);
     const int memory =
         memory_size<G>() + problem.heads / problem.kv_heads * tiles_of(problem.length);
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
           "oasis::attention backward");
-    const dim3 grid(blocks_of(problem.length), problem.kv_heads, problem.batch);
-    kernel<<<grid, kBlockThreads, memory, stream>>>(arguments);
+    const dim3 grid(tiles_of(problem.length), problem.kv_heads, problem.batch);
+    kernel<<<grid, G::kThreads, memory, stream>>>(arguments);
     check_launch("oasis::attention backward");
   });
 }

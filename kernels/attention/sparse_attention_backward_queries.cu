@@ -11,9 +11,13 @@ constexpr int stages() {
 }
 
 template <class G>
+using PairStream = TileStream<G, stages<G>(), 2 * G::kTileBytes>;
+
+template <class G>
 constexpr int memory_size() {
   return 2 * G::kBlockBytes + stages<G>() * 2 * G::kTileBytes +
-         kBlockRows * static_cast<int>(sizeof(float2));
+         kBlockRows * static_cast<int>(sizeof(float2)) +
+         (1 + PairStream<G>::kBarriers) * kBarrierBytes;
 }
 
 // r = dO·moment of the block's rows, beside their thresholds. Rows beyond the length are zeros.
@@ -21,11 +25,12 @@ template <class T, class G>
 __device__ void make_rows(float2* rows, const std::uint8_t* grad_block,
                           const BackwardArguments& arguments, int batch, int head, int block_row) {
   constexpr int kChunks = G::kHeadSize / 8;
-  constexpr int kStep = kBlockThreads / kChunks;
+  constexpr int kStep = G::kThreads / kChunks;
   const auto& problem = arguments.problem;
   const auto moment = head_of<const T>(problem.moment, batch, head);
-  const long long first =
-      (static_cast<long long>(batch) * problem.heads + head) * problem.length + block_row;
+  const long long head_index = static_cast<long long>(batch) * problem.heads + head;
+  const float* thresholds = problem.thresholds + head_index * problem.length + block_row;
+  float2* target = rows_of_head(arguments, head_index) + block_row;
   const int chunk = threadIdx.x % kChunks;
   for (int row = threadIdx.x / kChunks; row < kBlockRows; row += kStep) {
     const bool valid = block_row + row < problem.length;
@@ -48,17 +53,15 @@ __device__ void make_rows(float2* rows, const std::uint8_t* grad_block,
       product += __shfl_xor_sync(kFullWarp, product, lane);
     }
     if (chunk != 0) continue;
-    float2 values = {0, 0};
-    if (valid) {
-      values = {problem.thresholds[first + row], product};
-      arguments.gradients.rows[first + row] = values;
-    }
+    const float2 values = valid ? float2{thresholds[row], product} : float2{0, 0};
+    target[row] = values;
     rows[row] = values;
   }
 }
 
 template <class T, int kHeadSize, SparseNormalizer kNormalizer>
-__global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPerProcessor)
+__global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
+                                  Geometry<kHeadSize>::kBlocksPerProcessor)
     queries_kernel(const __grid_constant__ BackwardArguments arguments) {
   using G = Geometry<kHeadSize>;
   extern __shared__ __align__(1024) std::uint8_t memory[];
@@ -76,29 +79,32 @@ __global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPer
   const int group = threadIdx.x / kGroupThreads;
   const int last_row = block_row + group * kTileRows + kTileRows - 1;  // of the warpgroup
   const int tiles = tiles_of(min(block_row + kBlockRows, length));
-  const auto k = head_of<const T>(problem.k, batch, kv_head);
-  const auto v = head_of<const T>(problem.v, batch, kv_head);
+  const auto q_rows = tiles_of_head<T>(arguments.q, problem.q, problem, batch, head);
+  const auto grad_rows =
+      tiles_of_head<T>(arguments.context, arguments.gradients.context, problem, batch, head);
+  const auto k_rows = tiles_of_head<T>(arguments.k, problem.k, problem, batch, kv_head);
+  const auto v_rows = tiles_of_head<T>(arguments.v, problem.v, problem, batch, kv_head);
   const LaneOffsets<kHeadSize> lanes(lane);
   const std::uint32_t query_block = shared_address(memory);
   const std::uint32_t grad_block = query_block + G::kBlockBytes;
   const std::uint32_t base = grad_block + G::kBlockBytes;
   constexpr int kPairBytes = 2 * G::kTileBytes;
-  auto* rows = reinterpret_cast<float2*>(memory + 2 * G::kBlockBytes + stages<G>() * kPairBytes);
+  constexpr int kRows = 2 * G::kBlockBytes + stages<G>() * kPairBytes;
+  auto* rows = reinterpret_cast<float2*>(memory + kRows);
+  const std::uint32_t barriers = query_block + kRows + kBlockRows * sizeof(float2);
+  PairStream<G> stream(barriers + kBarrierBytes);
 
   constexpr int kFlags = memory_size<G>();
   if constexpr (!is_clipped<kNormalizer>()) {
     const std::uint8_t* source = block_flags(problem, batch, head, block_row / kBlockRows);
-    for (int i = threadIdx.x; i < tiles; i += kBlockThreads) memory[kFlags + i] = source[i];
+    for (int i = threadIdx.x; i < tiles; i += G::kThreads) memory[kFlags + i] = source[i];
   }
 
-  load_rows<G, kBlockRows>(query_block, head_of<const T>(problem.q, batch, head), block_row, length,
-                           head_size);
-  load_rows<G, kBlockRows>(grad_block, head_of<const T>(arguments.gradients.context, batch, head),
-                           block_row, length, head_size);
-  commit_copies();
-  wait_for_copies<0>();
-  show_copies_to_products();
-  __syncthreads();
+  init_block(barriers);
+  load_block<2 * G::kBlockBytes>(barriers, [&](std::uint32_t barrier) {
+    load_rows<G, kBlockRows>(query_block, q_rows, block_row, barrier);
+    load_rows<G, kBlockRows>(grad_block, grad_rows, block_row, barrier);
+  });
   make_rows<T, G>(rows, memory + G::kBlockBytes, arguments, batch, head, block_row);
   __syncthreads();
   const float2 row[2] = {rows[warp_block_row + lane / 4], rows[warp_block_row + lane / 4 + 8]};
@@ -112,12 +118,12 @@ __global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPer
       return FlaggedTiles{query_block + kFlags, tiles, 0xfu << 4 * group};
     }
   }();
-  stream_tiles<stages<G>()>(
+  stream.run(
       tiles, visited,
-      [&](int tile, int stage) {
+      [&](int tile, int stage, std::uint32_t barrier) {
         const std::uint32_t pair = base + stage * kPairBytes;
-        load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
-        load_rows<G, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length, head_size);
+        load_rows<G, kTileRows>(pair, k_rows, tile * kTileRows, barrier);
+        load_rows<G, kTileRows>(pair + G::kTileBytes, v_rows, tile * kTileRows, barrier);
       },
       [&](int tile, int stage) {
         const std::uint32_t keys = base + stage * kPairBytes;
@@ -171,7 +177,7 @@ void sparse_attention_backward_queries(const BackwardArguments& arguments, cudaS
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
           "oasis::attention backward");
     const dim3 grid(blocks_of(problem.length), problem.heads, problem.batch);
-    kernel<<<grid, kBlockThreads, memory, stream>>>(arguments);
+    kernel<<<grid, G::kThreads, memory, stream>>>(arguments);
     check_launch("oasis::attention backward");
   });
 }

@@ -20,11 +20,19 @@ struct Arguments {
   SparseAttention problem;
   HeadTensor context;
   Weights weights;
+  CUtensorMap q, k, v;
 };
 
 template <class G>
+using KeyStream = TileStream<G, kProductStages, G::kTileBytes>;
+template <class G>
+using PairStream = TileStream<G, kStages, 2 * G::kTileBytes>;
+
+template <class G>
+constexpr int kTilesEnd = G::kBlockBytes + std::max(kProductStages, 2 * kStages) * G::kTileBytes;
+template <class G>
 constexpr int memory_size() {
-  return G::kBlockBytes + std::max(kProductStages, 2 * kStages) * G::kTileBytes;
+  return kTilesEnd<G> + (1 + KeyStream<G>::kBarriers + PairStream<G>::kBarriers) * kBarrierBytes;
 }
 
 // The first tile, which every row sees, then from the diagonal down: most of the large products
@@ -90,7 +98,8 @@ struct LogSum {
 };
 
 template <class T, int kHeadSize, SparseNormalizer kNormalizer>
-__global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPerProcessor)
+__global__ void __launch_bounds__(Geometry<kHeadSize>::kThreads,
+                                  Geometry<kHeadSize>::kBlocksPerProcessor)
     forward_kernel(const __grid_constant__ Arguments arguments) {
   using G = Geometry<kHeadSize>;
   constexpr int kRows = 2;  // of a lane: lane/4 and eight below
@@ -110,26 +119,29 @@ __global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPer
   const int group = threadIdx.x / kGroupThreads;
   const int last_row = block_row + group * kTileRows + kTileRows - 1;  // of the warpgroup
   const int tiles = tiles_of(min(block_row + kBlockRows, length));
-  const auto k = head_of<const T>(problem.k, batch, kv_head);
-  const auto v = head_of<const T>(problem.v, batch, kv_head);
+  const auto q_rows = tiles_of_head<T>(arguments.q, problem.q, problem, batch, head);
+  const auto k_rows = tiles_of_head<T>(arguments.k, problem.k, problem, batch, kv_head);
+  const auto v_rows = tiles_of_head<T>(arguments.v, problem.v, problem, batch, kv_head);
   const LaneOffsets<kHeadSize> lanes(lane);
   const std::uint32_t query_block = shared_address(memory);
   const std::uint32_t base = query_block + G::kBlockBytes;
+  const std::uint32_t barriers = query_block + kTilesEnd<G>;
+  KeyStream<G> key_stream(barriers + kBarrierBytes);
+  PairStream<G> pair_stream(barriers + (1 + KeyStream<G>::kBarriers) * kBarrierBytes);
 
   // Which warps may have weights in a tile, and which have.
   constexpr int kFlags = memory_size<G>();
-  for (int i = threadIdx.x; i < tiles; i += kBlockThreads) memory[kFlags + i] = 0;
+  for (int i = threadIdx.x; i < tiles; i += G::kThreads) memory[kFlags + i] = 0;
   const FlaggedTiles flagged{query_block + kFlags, tiles, 0xfu << 4 * group};
   const int weighted_flags = kFlags + (tiles + 3) / 4 * 4;
-  for (int i = threadIdx.x; i < tiles; i += kBlockThreads) memory[weighted_flags + i] = 0;
+  for (int i = threadIdx.x; i < tiles; i += G::kThreads) memory[weighted_flags + i] = 0;
   const FlaggedTiles weighted{query_block + weighted_flags, tiles, 0};
 
   // Rows beyond the length are zero and compute something finite that is not stored.
-  load_rows<G, kBlockRows>(query_block, head_of<const T>(problem.q, batch, head), block_row, length,
-                           head_size);
-  commit_copies();
-  wait_for_copies<0>();
-  __syncthreads();
+  init_block(barriers);
+  load_block<G::kBlockBytes>(barriers, [&](std::uint32_t barrier) {
+    load_rows<G, kBlockRows>(query_block, q_rows, block_row, barrier);
+  });
   typename G::Fragments q;
   load_fragments<G>(q, query_block, warp_block_row, lanes);
 
@@ -140,11 +152,10 @@ __global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPer
 
   // One pass over keys: visit(products, tile).
   const auto visit_products = [&](const auto& which, const auto& visit) {
-    stream_tiles<kProductStages>(
+    key_stream.run(
         tiles, which,
-        [&](int tile, int stage) {
-          load_rows<G, kTileRows>(base + stage * G::kTileBytes, k, tile * kTileRows, length,
-                                  head_size);
+        [&](int tile, int stage, std::uint32_t barrier) {
+          load_rows<G, kTileRows>(base + stage * G::kTileBytes, k_rows, tile * kTileRows, barrier);
         },
         [&](int tile, int stage) {
           const int key = tile * kTileRows;
@@ -197,12 +208,12 @@ __global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPer
     clear(moment);
     clear(mass);
     clear(weight_sum);
-    stream_tiles<kStages>(
+    pair_stream.run(
         tiles, flagged,
-        [&](int tile, int stage) {
+        [&](int tile, int stage, std::uint32_t barrier) {
           const std::uint32_t pair = base + stage * kPairBytes;
-          load_rows<G, kTileRows>(pair, k, tile * kTileRows, length, head_size);
-          load_rows<G, kTileRows>(pair + G::kTileBytes, v, tile * kTileRows, length, head_size);
+          load_rows<G, kTileRows>(pair, k_rows, tile * kTileRows, barrier);
+          load_rows<G, kTileRows>(pair + G::kTileBytes, v_rows, tile * kTileRows, barrier);
         },
         [&](int tile, int stage) {
           const std::uint32_t keys = base + stage * kPairBytes;
@@ -274,7 +285,7 @@ __global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPer
   }
   if constexpr (!kClipped) {
     std::uint8_t* target = block_flags(problem, batch, head, block_row / kBlockRows);
-    for (int i = threadIdx.x; i < tiles; i += kBlockThreads) target[i] = memory[weighted_flags + i];
+    for (int i = threadIdx.x; i < tiles; i += G::kThreads) target[i] = memory[weighted_flags + i];
       // Σ p v at the threshold after the last step.
 #pragma unroll
     for (int n = 0; n < kHeadSize / 8; ++n) {
@@ -301,7 +312,12 @@ __global__ void __launch_bounds__(kBlockThreads, Geometry<kHeadSize>::kBlocksPer
 
 void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& context,
                               cudaStream_t stream) {
-  const Arguments arguments{problem, context, make_weights(problem)};
+  const Arguments arguments{problem,
+                            context,
+                            make_weights(problem),
+                            make_tensor_map(problem.q, problem, problem.heads),
+                            make_tensor_map(problem.k, problem, problem.kv_heads),
+                            make_tensor_map(problem.v, problem, problem.kv_heads)};
   with_instantiation(problem, [&](auto type, auto size, auto normalizer) {
     using G = Geometry<size()>;
     const auto kernel = forward_kernel<decltype(type), size(), normalizer()>;
@@ -311,7 +327,7 @@ void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& 
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory),
           "oasis::attention");
     const dim3 grid(blocks_of(problem.length), problem.heads, problem.batch);
-    kernel<<<grid, kBlockThreads, memory, stream>>>(arguments);
+    kernel<<<grid, G::kThreads, memory, stream>>>(arguments);
     check_launch("oasis::attention");
   });
 }

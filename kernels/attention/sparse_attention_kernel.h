@@ -44,7 +44,7 @@ constexpr int tiles_of(int length) {
 
 // What a block of threads may ask for, in bytes, with a flag for each of kMostFlags tiles.
 constexpr int kMostFlags = 16 << 10;
-constexpr int kMostSharedMemory = (128 << 10) + 2 * kMostFlags;
+constexpr int kMostSharedMemory = (129 << 10) + 2 * kMostFlags;
 
 struct SparseAttention {
   SparseNormalizer normalizer = SparseNormalizer::kSparsemax;
@@ -72,7 +72,9 @@ void sparse_attention_forward(const SparseAttention& problem, const HeadTensor& 
 struct SparseAttentionGradients {
   HeadTensor context;      // dL/dcontext, read
   HeadTensor q, k, v;      // written
-  float2* rows = nullptr;  // [B,H,T], scratch: {threshold, r}
+  // [B,H,T], T rounded up to a multiple of kBlockRows, at a multiple of 16 bytes: scratch for
+  // {threshold, r}.
+  float2* rows = nullptr;
 };
 
 void sparse_attention_backward(const SparseAttention& problem,

@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/pair.cuh"
+
 namespace oasis::cuda {
 
 __device__ inline std::uint32_t shared_address(const void* pointer) {
@@ -56,37 +58,6 @@ __device__ inline void multiply_add<__half>(float (&c)[4], const std::uint32_t (
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-// Two values rounded and packed, the first in the low half.
-template <class T>
-__device__ std::uint32_t pack(float low, float high);
-
-template <>
-__device__ inline std::uint32_t pack<__nv_bfloat16>(float low, float high) {
-  std::uint32_t packed;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-}
-
-template <>
-__device__ inline std::uint32_t pack<__half>(float low, float high) {
-  std::uint32_t packed;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-}
-
-template <class T>
-__device__ float2 unpack(std::uint32_t packed);
-
-template <>
-__device__ inline float2 unpack<__nv_bfloat16>(std::uint32_t packed) {
-  return {__uint_as_float(packed << 16), __uint_as_float(packed & 0xffff0000u)};
-}
-
-template <>
-__device__ inline float2 unpack<__half>(std::uint32_t packed) {
-  return __half22float2(*reinterpret_cast<const __half2*>(&packed));
 }
 
 }  // namespace oasis::cuda

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/element_type.h"
+#include "kernels/cuda/pair.cuh"
 
 namespace oasis::cuda {
 
@@ -63,15 +64,9 @@ __device__ inline void unpack(const Pack<T, N>& pack, float (&out)[N]) {
   } else {
 #pragma unroll
     for (int i = 0; i < N; i += 2) {
-      const std::uint32_t pair = pack.pieces[i / 2];
-      if constexpr (std::is_same_v<T, __half>) {
-        const float2 both = __half22float2(reinterpret_cast<const __half2&>(pair));
-        out[i] = both.x;
-        out[i + 1] = both.y;
-      } else {
-        out[i] = __uint_as_float(pair << 16);
-        out[i + 1] = __uint_as_float(pair & 0xffff0000u);
-      }
+      const float2 both = unpack<T>(pack.pieces[i / 2]);
+      out[i] = both.x;
+      out[i + 1] = both.y;
     }
   }
 }
@@ -82,17 +77,9 @@ __device__ inline Pack<T, N> pack(const float (&in)[N]) {
   if constexpr (!Pack<T, N>::kPairs) {
 #pragma unroll
     for (int i = 0; i < N; ++i) result.pieces[i] = from_float<T>(in[i]);
-  } else {  // two conversions in one instruction
+  } else {
 #pragma unroll
-    for (int i = 0; i < N; i += 2) {
-      if constexpr (std::is_same_v<T, __half>) {
-        const __half2 both = __floats2half2_rn(in[i], in[i + 1]);
-        result.pieces[i / 2] = reinterpret_cast<const std::uint32_t&>(both);
-      } else {
-        const __nv_bfloat162 both = __floats2bfloat162_rn(in[i], in[i + 1]);
-        result.pieces[i / 2] = reinterpret_cast<const std::uint32_t&>(both);
-      }
-    }
+    for (int i = 0; i < N; i += 2) result.pieces[i / 2] = pack<T>(in[i], in[i + 1]);
   }
   return result;
 }

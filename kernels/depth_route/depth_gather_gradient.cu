@@ -81,14 +81,7 @@ void launch(const DepthGather& g, cudaStream_t stream) {
 
 void depth_gather_gradient(const DepthGather& gather, cudaStream_t stream) {
   if (gather.tokens == 0) return;
-  switch (gather.element) {
-    case DepthElement::kFloat32:
-      return launch<float>(gather, stream);
-    case DepthElement::kBfloat16:
-      return launch<__nv_bfloat16>(gather, stream);
-    case DepthElement::kFloat16:
-      return launch<__half>(gather, stream);
-  }
+  dispatch_element(gather.element, [&]<class T>() { launch<T>(gather, stream); });
 }
 
 }  // namespace oasis::cuda

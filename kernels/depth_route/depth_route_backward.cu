@@ -309,29 +309,17 @@ void launch(const DepthRouteProblem& p, const DepthRouteGradientInputs& in,
 }  // namespace
 
 int depth_route_backward_blocks(const DepthRouteProblem& problem) {
-  switch (problem.element) {
-    case DepthElement::kFloat32:
-      return blocks_of<float>(problem);
-    case DepthElement::kBfloat16:
-      return blocks_of<__nv_bfloat16>(problem);
-    case DepthElement::kFloat16:
-      return blocks_of<__half>(problem);
-  }
-  return 0;
+  int blocks = 0;
+  dispatch_element(problem.element, [&]<class T>() { blocks = blocks_of<T>(problem); });
+  return blocks;
 }
 
 void depth_route_backward(const DepthRouteProblem& problem, const DepthRouteGradientInputs& inputs,
                           const DepthRouteGradientOutputs& outputs, int blocks,
                           cudaStream_t stream) {
   if (problem.tokens == 0) return;
-  switch (problem.element) {
-    case DepthElement::kFloat32:
-      return launch<float>(problem, inputs, outputs, blocks, stream);
-    case DepthElement::kBfloat16:
-      return launch<__nv_bfloat16>(problem, inputs, outputs, blocks, stream);
-    case DepthElement::kFloat16:
-      return launch<__half>(problem, inputs, outputs, blocks, stream);
-  }
+  dispatch_element(problem.element,
+                   [&]<class T>() { launch<T>(problem, inputs, outputs, blocks, stream); });
 }
 
 }  // namespace oasis::cuda

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/tensor_argument.h"
 #include "kernels/depth_route/depth_route_kernel.h"
 
 namespace oasis {
@@ -39,16 +40,6 @@ void* mutable_data(const at::Tensor& x) {
   return x.defined() ? x.mutable_data_ptr() : nullptr;
 }
 
-bool is_kernel_type(at::ScalarType type) {
-  return type == at::kFloat || type == at::kBFloat16 || type == at::kHalf;
-}
-
-cuda::DepthElement element_of(at::ScalarType type) {
-  return type == at::kFloat      ? cuda::DepthElement::kFloat32
-         : type == at::kBFloat16 ? cuda::DepthElement::kBfloat16
-                                 : cuda::DepthElement::kFloat16;
-}
-
 // The sources' type or float32: what the kernels read.
 at::Tensor prepared_direction(const at::Tensor& direction, at::ScalarType sources) {
   return aligned(direction.scalar_type() == sources ? direction : direction.to(at::kFloat));
@@ -62,7 +53,7 @@ struct Problem {
     p.sources = static_cast<int>(sources_in.size());
     p.tokens = first.size(0);
     p.hidden_size = static_cast<int>(first.size(1));
-    p.element = element_of(first.scalar_type());
+    p.element = cuda::element_type(first);
     for (size_t i = 0; i < sources_in.size(); ++i) {
       p.values[i] = sources.emplace_back(aligned(sources_in[i])).const_data_ptr();
     }
@@ -93,9 +84,9 @@ struct Problem {
 };
 
 bool served(const at::Tensor& source, int64_t sources) {
-  return is_kernel_type(source.scalar_type()) && sources <= cuda::kMaxDepthSources &&
+  return cuda::has_element_type(source) && sources <= cuda::kMaxDepthSources &&
          cuda::depth_route_served(static_cast<int>(sources), static_cast<int>(source.size(1)),
-                                  element_of(source.scalar_type()));
+                                  cuda::element_type(source));
 }
 
 DepthRouteForward forward(const std::vector<at::Tensor>& sources, const DepthRouteInputs& inputs,
@@ -196,7 +187,7 @@ at::Tensor gather(const DepthSource& source, const at::Tensor& initial) {
   cuda::DepthGather g{};
   g.tokens = value.size(0);
   g.hidden_size = static_cast<int>(value.size(1));
-  g.element = element_of(value.scalar_type());
+  g.element = cuda::element_type(value);
   g.direction_is_float = any_float_direction(readings, value.scalar_type());
   std::vector<at::Tensor> addends = {aligned(initial), aligned(source.partial)};
   at::Tensor gradient;
@@ -226,7 +217,7 @@ void gather_block(const std::vector<DepthSource*>& sources) {
   cuda::DepthGatherBlock b{};
   b.tokens = model.size(0);
   b.hidden_size = static_cast<int>(model.size(1));
-  b.element = element_of(model.scalar_type());
+  b.element = cuda::element_type(model);
   b.direction_is_float = std::any_of(sources.begin(), sources.end(), [&](const auto* source) {
     return any_float_direction(source->readings, model.scalar_type());
   });

@@ -131,22 +131,15 @@ void launch(const DepthRouteProblem& p, const DepthRouteOutputs& out, cudaStream
 
 }  // namespace
 
-bool depth_route_served(int sources, int hidden_size, DepthElement element) {
-  const int64_t row = int64_t{hidden_size} * element_size(element);
+bool depth_route_served(int sources, int hidden_size, ElementType element) {
+  const int64_t row = int64_t{hidden_size} * size_of(element);
   return sources <= kMaxDepthSources && row % 16 == 0 && row / 16 <= kMaxDepthVectors;
 }
 
 void depth_route_forward(const DepthRouteProblem& problem, const DepthRouteOutputs& outputs,
                          cudaStream_t stream) {
   if (problem.tokens == 0) return;
-  switch (problem.element) {
-    case DepthElement::kFloat32:
-      return launch<float>(problem, outputs, stream);
-    case DepthElement::kBfloat16:
-      return launch<__nv_bfloat16>(problem, outputs, stream);
-    case DepthElement::kFloat16:
-      return launch<__half>(problem, outputs, stream);
-  }
+  dispatch_element(problem.element, [&]<class T>() { launch<T>(problem, outputs, stream); });
 }
 
 }  // namespace oasis::cuda

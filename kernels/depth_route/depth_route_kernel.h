@@ -10,11 +10,11 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/element_type.h"
+
 namespace oasis::cuda {
 
 constexpr int kMaxDepthSources = 64;
-
-enum class DepthElement { kFloat32, kBfloat16, kFloat16 };
 
 // In the order of oasis::Normalizer.
 enum class DepthNormalizer { kSoftmax, kSoftmax1, kClippedSoftmax, kSparsemax, kEntmax15 };
@@ -23,7 +23,7 @@ struct DepthRouteProblem {
   int sources;
   int64_t tokens;
   int hidden_size;
-  DepthElement element;
+  ElementType element;
   const void* values[kMaxDepthSources];  // n pointers to [M, D]
 
   const void* direction;  // [M, D] or [1, D]
@@ -80,7 +80,7 @@ constexpr int bias_columns(const DepthRouteProblem& p) {
 
 // Whether the device's shared memory and the block size serve the problem. Checks sizes alone, not
 // the alignment of pointers.
-bool depth_route_served(int sources, int hidden_size, DepthElement element);
+bool depth_route_served(int sources, int hidden_size, ElementType element);
 
 void depth_route_forward(const DepthRouteProblem& problem, const DepthRouteOutputs& outputs,
                          cudaStream_t stream);
@@ -108,7 +108,7 @@ struct DepthGather {
   int readers;
   int64_t tokens;
   int hidden_size;
-  DepthElement element;
+  ElementType element;
   bool direction_is_float;  // of all readers
   DepthReader reader[kMaxDepthSources];
   int source[kMaxDepthSources];  // the value's column in each reader
@@ -133,7 +133,7 @@ struct DepthGatherBlock {
   int values;
   int64_t tokens;
   int hidden_size;
-  DepthElement element;
+  ElementType element;
   bool direction_is_float;  // of all readers
   DepthReader reader[kDepthBlock];
   DepthBlockValue value[kMaxDepthSources];

@@ -15,10 +15,6 @@ inline constexpr int kDepthRegisters = kVectors == 1   ? 96
                                        : kVectors == 2 ? 128
                                                        : 168;
 
-inline int element_size(DepthElement element) {
-  return element == DepthElement::kFloat32 ? 4 : 2;
-}
-
 inline int device_attribute(cudaDeviceAttr attribute) {
   int device = 0, value = 0;
   check(cudaGetDevice(&device), "depth_route");
@@ -37,7 +33,7 @@ struct DepthShape {
 // `extra` rows in shared memory besides the sources'.
 template <int kVectors>
 DepthShape<kVectors, false> depth_shape(const DepthRouteProblem& p, int extra) {
-  const int vectors = p.hidden_size * element_size(p.element) / 16;
+  const int vectors = p.hidden_size * size_of(p.element) / 16;
   DepthShape<kVectors, false> shape{};
   shape.threads = (vectors + 32 * kVectors - 1) / (32 * kVectors) * 32;
   const int row = shape.threads * kVectors * 16;
@@ -55,7 +51,7 @@ constexpr int kEnoughWarps = 8;
 template <int kVectors>
 bool fits(const DepthRouteProblem& p, int extra) {
   const auto shape = depth_shape<kVectors>(p, extra);
-  const int vectors = p.hidden_size * element_size(p.element) / 16;
+  const int vectors = p.hidden_size * size_of(p.element) / 16;
   if (shape.threads * kVectors - vectors >= 32) return false;
   constexpr int kReserved = 1024;  // bytes per block
   const int blocks = device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) /
@@ -72,7 +68,7 @@ auto with_depth_shape(const DepthRouteProblem& p, int extra, const Function& fun
                      DepthShape<kVectors, true>{shape.threads, shape.resident, shape.shared_bytes})
                : function(shape);
   };
-  const int vectors = p.hidden_size * element_size(p.element) / 16;
+  const int vectors = p.hidden_size * size_of(p.element) / 16;
   if (vectors > 2 * kMaxDepthThreads) return call(depth_shape<4>(p, extra));
   if (fits<3>(p, extra)) return call(depth_shape<3>(p, extra));
   if (fits<2>(p, extra) || vectors > kMaxDepthThreads) return call(depth_shape<2>(p, extra));

@@ -1,44 +1,12 @@
 // 16-byte vectors of float32, bfloat16 or float16 and their conversion to float32.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include <cstdint>
+#include "kernels/cuda/vector.cuh"
 
 namespace oasis::cuda {
 
 template <typename T>
 inline constexpr int kVectorSize = 16 / static_cast<int>(sizeof(T));
-
-// Two elements, packed as they lie in memory.
-template <typename T>
-__device__ inline float2 unpack(uint32_t pair);
-
-template <>
-__device__ inline float2 unpack<__nv_bfloat16>(uint32_t pair) {
-  return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000U)};
-}
-
-template <>
-__device__ inline float2 unpack<__half>(uint32_t pair) {
-  return __half22float2(*reinterpret_cast<const __half2*>(&pair));
-}
-
-template <typename T>
-__device__ inline uint32_t pack(float low, float high);
-
-template <>
-__device__ inline uint32_t pack<__nv_bfloat16>(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-
-template <>
-__device__ inline uint32_t pack<__half>(float low, float high) {
-  const __half2 pair = __floats2half2_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
 
 template <typename T>
 __device__ inline void to_floats(const uint4& raw, float (&values)[kVectorSize<T>]) {

@@ -71,7 +71,8 @@ def test_lengths(operators, normalizer, length):
 
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
-@pytest.mark.parametrize("heads,kv_heads,head_size", [(1, 1, 64), (4, 1, 128), (2, 2, 32), (3, 3, 96), (6, 2, 16)])
+@pytest.mark.parametrize("heads,kv_heads,head_size",
+                         [(1, 1, 64), (4, 1, 128), (2, 2, 32), (3, 3, 96), (2, 1, 80), (6, 2, 16)])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_heads(operators, normalizer, heads, kv_heads, head_size, dtype):
     check(operators, normalizer, inputs(2, heads, kv_heads, 257, head_size, dtype))
@@ -105,6 +106,8 @@ def test_strides(operators, normalizer):
     check(operators, normalizer, [q, k, v, grad])
     shifted = random((2, 4, 200, 67), 2, torch.bfloat16)[..., 3:]  # rows start at odd addresses
     check(operators, normalizer, [shifted, k.contiguous(), v, grad.contiguous()])
+    repeated = random((1, 1, 200, 64), 3, torch.bfloat16).expand(2, 4, -1, -1)
+    check(operators, normalizer, [repeated, k, repeated, grad])
 
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
