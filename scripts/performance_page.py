@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes docs/performance.md from one run of `oasis bench` and one of tests/python/bench_gpu_step.py.
+"""Writes docs/performance.md from runs of `oasis bench`, bench_gpu_step.py and bench_adasplash.py (tests/python).
 
     scripts/performance_page.py [--check]
 
-Reads results/reference/bench.db and, where it exists, results/reference/step.json. --check: writes nothing, exit status
-1 when the page is not what they say.
+Reads results/reference/bench.db and, where they exist, step.json and adasplash.json beside it. --check: writes nothing,
+exit status 1 when the page is not what they say.
 """
 
 import argparse
@@ -82,11 +82,26 @@ def ratio_row(run, method, goal):
     return f"`{method}` step over `prenorm`'s, T 512 / 2048", goal, " / ".join(cells)
 
 
-def goal_rows(run, compiled):
+def adasplash_row(runs):
+    """bench_adasplash.py's rows, the three sides in turns on one GPU."""
+    cells, seconds, amplitude = [], [], runs["rows"][0]["amplitude"]
+    for row in runs["rows"]:
+        if row["amplitude"] != amplitude:
+            continue
+        median = {name: statistics.median(s) for name, s in row["seconds"].items()}
+        cells.append(ratio(median["ours"], median["AdaSplash-2"]))
+        seconds.append(f"{1e3 * median['AdaSplash-2']:.2f}")
+    return ("entmax15 attention, the same in turns with AdaSplash-2 0.2.2", "≤ AdaSplash-2",
+            f"{' / '.join(cells)} × AdaSplash-2 ({' / '.join(seconds)} ms)")
+
+
+def goal_rows(run, compiled, adasplash):
     yield attention_row(run, "softmax1", "the fastest softmax", "", "≤ 1.25 / 1.1 / 1.1 × the fastest softmax SDPA")
     yield attention_row(run, "clipped_softmax", "flash", "flash", "≤ 1.6 × flash")
     yield attention_row(run, "sparsemax", "flash", "flash", "≤ 1.4 × flash")
     yield attention_row(run, "entmax15", "flash", "flash", "about 1.3 × flash")
+    if adasplash.exists():
+        yield adasplash_row(json.loads(adasplash.read_text()))
     yield router_row(run)
     yield step_row(run, compiled, "oasis", 512, "≥ 420 ktok/s, ≤ 14 GiB, ≥ 2.2 × torch.compile", True)
     yield step_row(run, compiled, "prenorm", 512, "≥ 520 ktok/s, ≥ 1.15 × torch.compile", True)
@@ -123,7 +138,7 @@ def page(tables):
         f"{run.run['source_revision'][:12]}, {run.run['started'][:10]}. Every case was checked against float64 before it "
         "was timed. bfloat16, forward and backward, caches cold, medians.", "",
         "| work | goal | measured |", "| --- | --- | --- |",
-        *(f"| {' | '.join(row)} |" for row in goal_rows(run, compiled)), "", *pytorch,
+        *(f"| {' | '.join(row)} |" for row in goal_rows(run, compiled, REFERENCE / "adasplash.json")), "", *pytorch,
     ]
     return "\n".join(lines) + "\n" + tables
 

@@ -245,7 +245,9 @@ TEST_F(EngineTest, TimeLimitStopsAfterAStepAndGoesOnLater) {
 TEST_F(EngineTest, SignalStopsLikeATimeLimit) {
   FakeRunner runner;
   runner.before_step = [](const Cell& cell, std::int64_t step) {
-    if (cell.seed == 1 && step == 3) std::raise(SIGTERM);
+    if (cell.seed != 1 || step != 3) return;
+    std::raise(SIGTERM);
+    std::raise(SIGTERM);  // as timeout(1) sends it: to the process and to its group
   };
   EXPECT_TRUE(run("a", runner).stopped);
   EXPECT_EQ(StopSource().reason(), "asked to end (SIGTERM)");
@@ -253,6 +255,18 @@ TEST_F(EngineTest, SignalStopsLikeATimeLimit) {
   const auto row = store.find_stage(plan_.cells[2].pretrain().key);
   EXPECT_EQ(row->state, StageState::kStopped);
   EXPECT_EQ(row->step, 3);
+}
+
+TEST(StopDeathTest, SecondSignalLaterEndsTheProcess) {
+  EXPECT_EXIT(
+      {
+        stop_on_signals();
+        std::raise(SIGTERM);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+        std::raise(SIGTERM);
+        std::_Exit(0);
+      },
+      testing::KilledBySignal(SIGTERM), "");
 }
 
 TEST_F(EngineTest, ShardsTogetherAreTheWhole) {

@@ -4,6 +4,8 @@
 #include <cctype>
 #include <charconv>
 #include <csignal>
+#include <cstdint>
+#include <ctime>
 
 #include "support/error.h"
 #include "support/text.h"
@@ -11,12 +13,23 @@
 namespace oasis {
 namespace {
 
+// timeout(1) and batch systems signal a process and its group, which arrives twice.
+constexpr std::int64_t kRepeatNs = 1'000'000'000;
+
 std::atomic<int> received_signal{0};
-static_assert(std::atomic<int>::is_always_lock_free, "used in a signal handler");
+std::atomic<std::int64_t> received_ns{0};
+static_assert(std::atomic<std::int64_t>::is_always_lock_free, "used in a signal handler");
 
 void remember(int number) {
-  received_signal.store(number);
-  std::signal(number, SIG_DFL);
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const std::int64_t now_ns = now.tv_sec * 1'000'000'000 + now.tv_nsec;
+  if (received_signal.load() == number && now_ns - received_ns.load() >= kRepeatNs) {
+    std::signal(number, SIG_DFL);
+    std::raise(number);  // delivered when this handler returns
+    return;
+  }
+  if (received_signal.exchange(number) != number) received_ns.store(now_ns);
 }
 
 }  // namespace

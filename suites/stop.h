@@ -26,8 +26,9 @@ class StopSource {
   std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
 };
 
-// From now on the first SIGINT or SIGTERM asks every StopSource to stop; a second one of the same
-// kind ends the process at once, which loses no more than the work since the last checkpoint.
+// From now on the first SIGINT or SIGTERM asks every StopSource to stop; another one of the same
+// kind, a second or more later, ends the process at once, which loses no more than the work since
+// the last checkpoint.
 void stop_on_signals();
 
 }  // namespace oasis
