@@ -13,8 +13,7 @@ InitializationOptions initialization_options(const InitializationSpec& spec) {
   InitializationOptions options;
   options.initializer_range = spec.initializer_range;
   options.recency_bias = spec.recency_bias;
-  options.router_query_init =
-      spec.router_query_init == "zero" ? RouterQueryInit::kZero : RouterQueryInit::kNormal;
+  options.router_query_init = parse_router_query_init(spec.router_query_init);
   options.beta_raw = spec.beta_raw;
   options.gate_init = spec.gate_init;
   return options;

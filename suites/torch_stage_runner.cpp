@@ -7,6 +7,7 @@
 #include "baselines/checkpoint.h"
 #include "baselines/method_config.h"
 #include "datasets/loader.h"
+#include "models/checkpoint_tensors.h"
 #include "models/evaluation.h"
 #include "models/quantization.h"
 #include "models/trainer.h"
@@ -21,7 +22,6 @@ namespace {
 
 constexpr const char* kTrainingFile = "training.safetensors";  // weights, optimizer, position
 constexpr const char* kFinalFolder = "final";                  // Hugging Face layout
-constexpr const char* kWeightsFile = "model.safetensors";
 
 // One pretraining: model, optimizer and data, from the last checkpoint if there is one.
 class Pretraining {
