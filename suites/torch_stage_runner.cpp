@@ -1,6 +1,8 @@
 #include "suites/torch_stage_runner.h"
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -10,6 +12,7 @@
 #include "models/checkpoint_tensors.h"
 #include "models/evaluation.h"
 #include "models/quantization.h"
+#include "models/site_costs.h"
 #include "models/trainer.h"
 #include "suites/compute.h"
 #include "suites/stage_results.h"
@@ -28,7 +31,7 @@ class Pretraining {
  public:
   Pretraining(const Plan& plan, const Cell& cell, const Stage& stage,
               const OpenedSuiteData::ForTraining& data, StageContext& context)
-      : spec_(plan.suite.training),
+      : spec_(training_of(plan.suite, cell.method)),
         stage_(stage),
         data_(data),
         context_(context),
@@ -118,7 +121,7 @@ class Pretraining {
     return outcome;
   }
 
-  const TrainingSpec& spec_;
+  const TrainingSpec spec_;
   const Stage& stage_;
   const OpenedSuiteData::ForTraining& data_;
   StageContext& context_;
@@ -127,6 +130,17 @@ class Pretraining {
   Trainer trainer_;
   std::int64_t micro_batch_ = spec_.micro_batch.value_or(spec_.sequences_per_step);
 };
+
+std::vector<at::Tensor> first_sequences(const std::vector<at::Tensor>& batches,
+                                        std::int64_t count) {
+  std::vector<at::Tensor> first;
+  for (const at::Tensor& batch : batches) {
+    if (count <= 0) break;
+    first.push_back(batch.narrow(0, 0, std::min(count, batch.size(0))));
+    count -= batch.size(0);
+  }
+  return first;
+}
 
 }  // namespace
 
@@ -225,17 +239,30 @@ StageOutcome TorchStageRunner::run(const Plan& plan, const Cell& cell, const Sta
   try {
     outcome.result =
         to_stage_result(evaluate(stage.quantization ? state_->quantized->model() : *state_->model,
-                                 batches, options, text, quantizer, progress));
+                                 batches, options, text, quantizer, progress),
+                        *data.tokenizer);
+    context.progress(static_cast<double>(blocks), "");
+    if (stage.quantization) {
+      outcome.result.site_statistics =
+          range_statistics(*state_->quantized, stage.quantization->calibration_batches *
+                                                   stage.quantization->calibration_batch_size);
+      if (const auto sequences = stage.quantization->site_cost_sequences) {
+        const auto costs = measure_site_costs(
+            *state_->model, *state_->quantized, first_sequences(batches, *sequences),
+            [&](std::int64_t done, std::int64_t total) {
+              if (done == 0) context.begin_progress(0, static_cast<double>(total), "sites");
+              stopped = context.stop_requested();
+              context.progress(static_cast<double>(done), "");
+              return !stopped;
+            });
+        std::ranges::copy(site_cost_statistics(costs),
+                          std::back_inserter(outcome.result.site_statistics));
+      }
+    }
   } catch (const Error&) {
     if (!stopped) throw;
     outcome.kind = StageOutcome::Kind::kStopped;
     return outcome;
-  }
-  context.progress(static_cast<double>(blocks), "");
-  if (stage.quantization) {
-    outcome.result.site_statistics =
-        range_statistics(*state_->quantized, stage.quantization->calibration_batches *
-                                                 stage.quantization->calibration_batch_size);
   }
   return outcome;
 }
