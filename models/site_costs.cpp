@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "support/error.h"
@@ -26,6 +27,23 @@ class OnePoint : public ForwardObserver {
   std::string name_;
 };
 
+// Leaves everything as it is, and notes the points that the quantizer would change.
+class Points : public ForwardObserver {
+ public:
+  explicit Points(ForwardObserver& quantizer) : quantizer_(quantizer) {}
+
+  bool has_points() const override { return true; }
+  at::Tensor point(const std::string& name, const at::Tensor& value) override {
+    if (!quantizer_.point(name, value).is_same(value)) names_.insert(name);
+    return value;
+  }
+  const std::set<std::string>& names() const { return names_; }
+
+ private:
+  ForwardObserver& quantizer_;
+  std::set<std::string> names_;
+};
+
 double perplexity(const Decoder& model, const std::vector<at::Tensor>& batches,
                   ForwardObserver* observer, int64_t& pairs) {
   const auto result = evaluate(model, batches, {.diagnostics = false}, {}, observer);
@@ -39,6 +57,19 @@ double perplexity(const Decoder& model, const std::vector<at::Tensor>& batches,
 
 }  // namespace
 
+std::vector<at::Tensor> first_tokens(const std::vector<at::Tensor>& batches, int64_t count) {
+  std::vector<at::Tensor> first;
+  const int64_t length = batches.front().size(1);
+  int64_t left = std::max<int64_t>(1, count / length);
+  for (const auto& batch : batches) {
+    if (left == 0) break;
+    const int64_t rows = std::min(left, batch.size(0));
+    first.push_back(batch.narrow(0, 0, rows).narrow(1, 0, std::min(length, count)));
+    left -= rows;
+  }
+  return first;
+}
+
 SiteCosts measure_site_costs(const Decoder& model, QuantizedModel& quantized,
                              const std::vector<at::Tensor>& batches,
                              const EvaluationProgress& progress) {
@@ -48,16 +79,16 @@ SiteCosts measure_site_costs(const Decoder& model, QuantizedModel& quantized,
   for (const auto& [name, parameter] : model.parameters()) {
     if (weights.at(name).const_data_ptr() != parameter.const_data_ptr()) changed.push_back(name);
   }
-  const auto total = static_cast<int64_t>(quantized.ranges().size() + changed.size());
   SiteCosts costs;
+  Points points(quantized.observer());
+  costs.perplexity = perplexity(model, batches, &points, costs.n);
+  const auto total = static_cast<int64_t>(points.names().size() + changed.size());
   const auto next = [&] {
     const auto done = static_cast<int64_t>(costs.sites.size());
     if (progress && !progress(done, total)) throw failed("stopped before every site was measured");
   };
 
-  OnePoint none(quantized.observer(), "");
-  costs.perplexity = perplexity(model, batches, &none, costs.n);
-  for (const auto& [point, range] : quantized.ranges()) {
+  for (const auto& point : points.names()) {
     next();
     OnePoint one(quantized.observer(), point);
     costs.sites.push_back({point, perplexity(model, batches, &one, costs.n)});

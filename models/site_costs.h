@@ -24,7 +24,11 @@ struct SiteCosts {
   int64_t n = 0;                // next-token pairs
 };
 
-// Every point that was calibrated, under its calibrated range, and every weight that `quantized`
+// The start of the batches: as many sequences as make up `count` tokens, at least one, which is cut
+// where it is longer than that.
+std::vector<at::Tensor> first_tokens(const std::vector<at::Tensor>& batches, int64_t count);
+
+// Every point that `quantized` quantizes, under its calibrated range, and every weight that it
 // holds quantized: one forward pass of `batches` each (int64 [B, T] on the model's device).
 // `quantized` is made of `model`. `progress`: as in evaluate(), of sites.
 SiteCosts measure_site_costs(const Decoder& model, QuantizedModel& quantized,

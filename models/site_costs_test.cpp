@@ -1,5 +1,6 @@
 #include "models/site_costs.h"
 
+#include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -79,6 +80,21 @@ TEST(SiteCosts, TheHeadOfATiedModelStaysFloat) {
   expected.set_head(model.head_weight());
   EXPECT_NEAR(cost_of(costs, "model.embed_tokens.weight").perplexity,
               perplexity_of(expected, tokens), 1e-9 * perplexity_of(expected, tokens));
+}
+
+TEST(SiteCosts, TheFirstTokens) {
+  const auto batches = some_tokens(5, 6).split(2);
+  using Shapes = std::vector<std::vector<int64_t>>;
+  const auto shapes = [&](int64_t count) {
+    Shapes found;
+    for (const auto& batch : first_tokens(batches, count)) found.push_back(batch.sizes().vec());
+    return found;
+  };
+  EXPECT_EQ(shapes(4), (Shapes{{1, 4}}));
+  EXPECT_EQ(shapes(6), (Shapes{{1, 6}}));
+  EXPECT_EQ(shapes(18), (Shapes{{2, 6}, {1, 6}}));
+  EXPECT_EQ(shapes(1000), (Shapes{{2, 6}, {2, 6}, {1, 6}}));
+  EXPECT_TRUE(at::equal(first_tokens(batches, 4)[0], batches[0].narrow(0, 0, 1).narrow(1, 0, 4)));
 }
 
 TEST(SiteCosts, StopsWhenAskedTo) {

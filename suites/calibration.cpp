@@ -85,9 +85,9 @@ double evaluation_s(const Plan& plan, const Cell& cell, const OpenedSuiteData::F
           [&] { evaluate(quantized.model(), {tokens}, options, {}, &quantized.observer()); });
     }
     total += quantized_batch[setting] * batches_of(stage);
-    if (const auto sequences = stage.quantization->site_cost_sequences) {
-      total += site_count(cell) * quantized_batch[setting] * static_cast<double>(*sequences) /
-               static_cast<double>(batch);
+    if (const auto counted = stage.quantization->site_cost_tokens) {
+      total += site_count(cell) * quantized_batch[setting] * static_cast<double>(*counted) /
+               static_cast<double>(batch * length);
     }
   }
   return total;

@@ -174,7 +174,7 @@ void add_evaluations(Cell& cell, const Suite& suite, const SuiteData::ForTrainin
                       {"quantization", to_json_object(setting)},
                       {"calibration_data", split_json(data.train)}};
       stage.config["evaluation"].erase("seed");  // of full precision
-      if (!setting.site_cost_sequences) stage.config["quantization"].erase("site_cost_sequences");
+      if (!setting.site_cost_tokens) stage.config["quantization"].erase("site_cost_tokens");
       cell.stages.push_back(finished(stage, device));
     }
   }

@@ -105,7 +105,7 @@ INSTANTIATE_TEST_SUITE_P(
         KeyCase{"/quantization/0/percentile", 99.9, false, false, true},
         KeyCase{"/quantization/0/calibration_batch_size", 4, false, false, true},
         KeyCase{"/quantization/0/points", "all_inputs", false, false, true},
-        KeyCase{"/quantization/0/site_cost_sequences", 2, false, false, true},
+        KeyCase{"/quantization/0/site_cost_tokens", 64, false, false, true},
         KeyCase{"/name", "renamed", false, false, false},
         KeyCase{"/description", "said otherwise", false, false, false},
         KeyCase{"/models/0/name", "other", false, false, false},

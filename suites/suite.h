@@ -136,7 +136,7 @@ struct QuantizationSpec {
   std::int64_t calibration_batch_size = 8;
   double momentum = 0.9;
   double percentile = 99.999;
-  std::optional<std::int64_t> site_cost_sequences;
+  std::optional<std::int64_t> site_cost_tokens;
   std::int64_t seed = 6789;
 };
 

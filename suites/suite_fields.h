@@ -106,7 +106,8 @@ void fields(Visitor& v, ModelSpec& s) {
   v.text({"name", "In tables and folder names."}, s.name);
   v.optional_text({"checkpoint",
                    "A Hugging Face folder to continue from, absolute or relative to the data "
-                   "folder, else to the default one, instead of random weights: attention and MLP weights are kept, routers "
+                   "folder, else to the default one, instead of random weights: attention and MLP "
+                   "weights are kept, routers "
                    "and gates start as `initialization` says. Only `name` may stand beside it."},
                   s.checkpoint);
   v.choice({"model_type", "Hugging Face's name; qwen3 normalises queries and keys."}, s.model_type,
@@ -257,10 +258,11 @@ void fields(Visitor& v, QuantizationSpec& s) {
   v.number({"momentum", "Weight of the old range when a later batch enters."}, s.momentum, {0, 1});
   v.number({"percentile", "Upper percentile of a range; the lower is 100 minus it."}, s.percentile,
            {50, 100, true});
-  v.optional_integer({"site_cost_sequences",
-                      "Also the perplexity on this many blocks with each point and each weight "
-                      "quantized alone, which is a forward pass for each; null: not measured."},
-                     s.site_cost_sequences, {1, 4096});
+  v.optional_integer({"site_cost_tokens",
+                      "Also the perplexity on the first this many tokens with each point and each "
+                      "weight quantized alone, which is a forward pass for each; null: not "
+                      "measured."},
+                     s.site_cost_tokens, {2, 1 << 20});
   v.integer({"seed", "Random seed of calibration and quantized evaluation."}, s.seed,
             {0, kMaxInteger});
 }

@@ -131,17 +131,6 @@ class Pretraining {
   std::int64_t micro_batch_ = spec_.micro_batch.value_or(spec_.sequences_per_step);
 };
 
-std::vector<at::Tensor> first_sequences(const std::vector<at::Tensor>& batches,
-                                        std::int64_t count) {
-  std::vector<at::Tensor> first;
-  for (const at::Tensor& batch : batches) {
-    if (count <= 0) break;
-    first.push_back(batch.narrow(0, 0, std::min(count, batch.size(0))));
-    count -= batch.size(0);
-  }
-  return first;
-}
-
 }  // namespace
 
 struct TorchStageRunner::State {
@@ -246,15 +235,16 @@ StageOutcome TorchStageRunner::run(const Plan& plan, const Cell& cell, const Sta
       outcome.result.site_statistics =
           range_statistics(*state_->quantized, stage.quantization->calibration_batches *
                                                    stage.quantization->calibration_batch_size);
-      if (const auto sequences = stage.quantization->site_cost_sequences) {
-        const auto costs = measure_site_costs(
-            *state_->model, *state_->quantized, first_sequences(batches, *sequences),
-            [&](std::int64_t done, std::int64_t total) {
-              if (done == 0) context.begin_progress(0, static_cast<double>(total), "sites");
-              stopped = context.stop_requested();
-              context.progress(static_cast<double>(done), "");
-              return !stopped;
-            });
+      if (const auto tokens = stage.quantization->site_cost_tokens) {
+        const auto costs =
+            measure_site_costs(*state_->model, *state_->quantized, first_tokens(batches, *tokens),
+                               [&](std::int64_t done, std::int64_t total) {
+                                 if (done == 0)
+                                   context.begin_progress(0, static_cast<double>(total), "sites");
+                                 stopped = context.stop_requested();
+                                 context.progress(static_cast<double>(done), "");
+                                 return !stopped;
+                               });
         std::ranges::copy(site_cost_statistics(costs),
                           std::back_inserter(outcome.result.site_statistics));
       }

@@ -38,7 +38,7 @@ struct EvaluateArguments {
   int64_t block_length = 512;
   int64_t sequences = 0;  // 0: all
   int64_t batch_size = 8;
-  int64_t site_costs = 0;  // sequences; 0: not measured
+  int64_t site_costs = 0;  // tokens; 0: not measured
   std::string dtype = "float32", device = "auto";
   QuantizationFlags quantization;
   bool json = false, statistics = false;
@@ -160,16 +160,15 @@ void print_table(const EvaluationResult& result, bool with_statistics) {
 
 SiteCosts site_costs(const Decoder& model, QuantizedModel& quantized, const at::Tensor& tokens,
                      const EvaluateArguments& arguments, ProgressLine& progress) {
-  const auto chosen = tokens.narrow(0, 0, std::min(arguments.site_costs, tokens.size(0)))
-                          .to(model.embed_tokens().device());
-  const auto costs = measure_site_costs(
-      model, quantized, chosen.split(arguments.batch_size), [&](int64_t done, int64_t total) {
-        if (done == 0) {
-          progress.begin("quantizing one site at a time", 0, static_cast<double>(total), "sites");
-        }
-        progress.update(static_cast<double>(done));
-        return true;
-      });
+  const auto chosen = first_tokens(
+      tokens.to(model.embed_tokens().device()).split(arguments.batch_size), arguments.site_costs);
+  const auto costs = measure_site_costs(model, quantized, chosen, [&](int64_t done, int64_t total) {
+    if (done == 0) {
+      progress.begin("quantizing one site at a time", 0, static_cast<double>(total), "sites");
+    }
+    progress.update(static_cast<double>(done));
+    return true;
+  });
   progress.update(static_cast<double>(costs.sites.size()));
   progress.end();
   return costs;
@@ -261,9 +260,9 @@ void add_evaluate_command(CLI::App& app) {
   arguments->quantization.add_to(*command);
   command
       ->add_option("--site-costs", arguments->site_costs,
-                   "Also the perplexity of the first this many sequences with each quantization "
+                   "Also the perplexity of the first this many tokens with each quantization "
                    "point and each weight quantized alone: a forward pass for each")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
   command->add_flag("--statistics", arguments->statistics,
                     "Also the figures of each site, layer, head and source");
   command->add_flag("--json", arguments->json, "Print JSON");

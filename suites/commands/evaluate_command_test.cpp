@@ -155,7 +155,7 @@ TEST_F(EvaluateCommand, MassiveActivationsAreNamed) {
 TEST_F(EvaluateCommand, SiteCostsRankEverySite) {
   const std::string arguments =
       "{model} --tokens {tokens} --weight-bits 3 --activation-bits 3 --calibration {calibration} "
-      "--site-costs 2";
+      "--site-costs 30";
   const auto json = nlohmann::json::parse(run(arguments + " --json"));
   const auto& costs = json["site_costs"];
   EXPECT_EQ(costs["n"], 2 * 14);
@@ -165,7 +165,7 @@ TEST_F(EvaluateCommand, SiteCostsRankEverySite) {
   }
   const auto table = run(arguments);
   EXPECT_TRUE(contains(table, costs["sites"][0]["site"].get<std::string>()));
-  EXPECT_TRUE(contains(message("{model} --tokens {tokens} --site-costs 2"), "--weight-bits"));
+  EXPECT_TRUE(contains(message("{model} --tokens {tokens} --site-costs 30"), "--weight-bits"));
 }
 
 TEST_F(EvaluateCommand, ContradictionsAreNamed) {

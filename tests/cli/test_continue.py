@@ -9,7 +9,7 @@ import pytest
 CONTINUED = {"models": [{"name": "c", "checkpoint": "model"}], "routing": {"form": "projected"},
              "initialization": {"recency_bias": 48, "router_query_init": "zero"},
              "methods": [{"method": "prenorm", "steps": 0}, "oasis"],
-             "quantization": [{"weight_bits": 8, "activation_bits": 8, "site_cost_sequences": 2}]}
+             "quantization": [{"weight_bits": 8, "activation_bits": 8, "site_cost_tokens": 64}]}
 
 
 @pytest.fixture
