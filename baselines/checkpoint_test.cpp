@@ -1,13 +1,16 @@
 #include "baselines/checkpoint.h"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "baselines/method_config.h"
 #include "baselines/registry.h"
+#include "models/checkpoint_tensors.h"
 #include "models/model_testing.h"
 #include "models/safetensors.h"
 
@@ -164,6 +167,135 @@ TEST_F(CheckpointTest, DamageIsNamed) {
   EXPECT_TRUE(says(refusal_of_load(), "config.json", "not valid JSON"));
   write_bytes(folder / "config.json", "[]");
   EXPECT_TRUE(says(refusal_of_load(), "config.json", "JSON object"));
+}
+
+// As the weights of a bfloat16 folder come back: what each was stored in, unchanged.
+TEST_F(CheckpointTest, StorageTypesOutliveAnExport) {
+  for (const auto type : {at::kBFloat16, at::kHalf}) {
+    save_checkpoint(small_model(config_of("oasis"), at::kFloat), folder,
+                    {{"model.embed_tokens.weight", type},
+                     {"model.norm.weight", at::kFloat},
+                     {"model.layers.0.mlp.up_proj.weight", type}});
+    const auto again = temporary / "again";
+    save_checkpoint(load_checkpoint(folder, at::kFloat), again, storage_types(folder));
+    EXPECT_EQ(read_bytes(again / "model.safetensors"), read_bytes(weights));
+    EXPECT_EQ(json::parse(read_bytes(again / "config.json"))["torch_dtype"],
+              type == at::kHalf ? "float16" : "bfloat16");
+    EXPECT_EQ(storage_types(again).at("model.layers.0.mlp.up_proj.weight"), type);
+    EXPECT_EQ(storage_types(again).at("model.layers.1.mlp.up_proj.weight"), at::kFloat);
+  }
+}
+
+TEST_F(CheckpointTest, AnotherMethodKeepsTheBackboneAndStartsItsRouters) {
+  const auto plain = small_model(config_of("prenorm"), at::kFloat);
+  save_checkpoint(plain, folder);
+  const auto tokens = some_tokens(2, 6);
+  const auto as = [&](const std::string& method, const InitializationOptions& options,
+                      uint64_t seed = 5) {
+    return load_checkpoint_as(folder, config_of(method).method, options, seed);
+  };
+  EXPECT_TRUE(at::equal(as("prenorm", {}).forward(tokens), plain.forward(tokens)));
+
+  const InitializationOptions options{.recency_bias = 48.0,
+                                      .router_query_init = RouterQueryInit::kZero};
+  const auto routed = as("oasis", options);
+  const auto& router = routed.layers()[1].router_mlp;
+  EXPECT_EQ(router.recency_bias.item<double>(), 48.0);
+  EXPECT_EQ(router.q_proj.abs().sum().item<double>(), 0.0);
+  EXPECT_TRUE(at::equal(routed.layers()[1].down_proj.weight, plain.layers()[1].down_proj.weight));
+  EXPECT_FALSE(at::equal(router.k_proj, as("oasis", options, 6).layers()[1].router_mlp.k_proj));
+
+  // A recency bias this strong puts all weight on the newest source: the residual sum.
+  const auto attnres = as("attnres", options);
+  EXPECT_TRUE(at::allclose(attnres.forward(tokens), plain.forward(tokens), 1e-5, 1e-5));
+  const auto gated = as("gated_attention", {.gate_init = 0.5});
+  EXPECT_EQ(gated.layers()[0].head_gate.bias.abs().sum().item<double>(), 0.0);
+
+  save_checkpoint(routed, folder);  // with routers of its own, which are kept
+  EXPECT_EQ(as("oasis", {}).layers()[0].router_sa.recency_bias.item<double>(), 48.0);
+  EXPECT_TRUE(at::equal(as("prenorm", {}).forward(tokens), plain.forward(tokens)));
+  auto other = config_of("oasis").method;
+  other.router_size = 5;
+  EXPECT_TRUE(says(refusal([&] { load_checkpoint_as(folder, other, {}, 0); }), "attn_res_sa",
+                   "asks for 5×12"));
+}
+
+TEST_F(CheckpointTest, AConfigurationBeyondAllMemoryIsRefused) {
+  save_checkpoint(small_model(config_of("oasis"), at::kFloat), folder);
+  for (const auto& [key, value, expected] :
+       {std::tuple("num_hidden_layers", 16'000'000, "model.layers.15999999"),
+        std::tuple("vocab_size", 16'000'000, "asks for 16000000×12"),
+        std::tuple("hidden_size", 16'000'000, "asks for 19×16000000"),
+        std::tuple("num_attention_heads", 16'000'000, "num_attention_heads × head_dim")}) {
+    const auto before = read_bytes(folder / "config.json");
+    rewrite_config([&](json& object) { object[key] = value; });
+    EXPECT_TRUE(says(refusal_of_load(), expected)) << key;
+    write_bytes(folder / "config.json", before);
+  }
+}
+
+// Values of config.json changed at random, also inside its objects: read, or refused in words.
+TEST_F(CheckpointTest, RandomDamageToTheConfigurationNeverCrashes) {
+  auto config = config_of("oasis");
+  config.rope_scaling.kind = RopeScaling::Kind::kLlama3;
+  config.rope_scaling.factor = 8;
+  config.rope_scaling.original_max_position_embeddings = 64;
+  save_checkpoint(small_model(config, at::kFloat), folder);
+  const auto text = read_bytes(folder / "config.json");
+  const auto good = json::parse(text);
+  const std::vector<json> values = {nullptr,
+                                    true,
+                                    -1,
+                                    0,
+                                    1,
+                                    3,
+                                    1e300,
+                                    0.5,
+                                    1 << 30,
+                                    json::array({1, "x"}),
+                                    json::object(),
+                                    "",
+                                    "none",
+                                    "oasis",
+                                    "llama3",
+                                    "longrope",
+                                    INT64_MIN,
+                                    "block",
+                                    "phi3",
+                                    -0.0,
+                                    UINT64_MAX};
+  std::mt19937 random(3);
+  const auto change = [&](auto&& self, json& object) -> void {
+    auto item = object.begin();
+    std::advance(item, static_cast<int>(random() % object.size()));
+    if (item->is_object() && !item->empty() && random() % 2 == 0) {
+      self(self, *item);
+    } else if (random() % 8 == 0) {
+      object.erase(item);
+    } else {
+      *item = values[random() % values.size()];
+    }
+  };
+  int refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    auto object = good;
+    for (int edits = 1 + static_cast<int>(random() % 2); edits > 0; --edits) change(change, object);
+    write_bytes(folder / "config.json", object.dump());
+    const auto message = refusal_of_load();
+    if (message == "no error") continue;
+    ++refused;
+    EXPECT_TRUE(says(message, folder.string())) << object.dump();
+  }
+  for (int i = 0; i < 1000; ++i) {
+    auto damaged = text;
+    damaged[random() % damaged.size()] = static_cast<char>(random());
+    write_bytes(folder / "config.json", damaged);
+    const auto message = refusal_of_load();
+    if (message != "no error") {
+      EXPECT_TRUE(says(message, folder.string())) << damaged;
+    }
+  }
+  EXPECT_GT(refused, 1500);
 }
 
 TEST_F(CheckpointTest, AFolderThatCannotBeMade) {

@@ -23,7 +23,18 @@ std::filesystem::path default_cache() {
       "no cache folder: neither OASIS_CACHE_HOME, XDG_CACHE_HOME nor HOME is set; set one of them");
 }
 
+constexpr const char* kDefaultHome = "data";  // in the cache folder
+
 }  // namespace
+
+std::filesystem::path find_model_files(const DataFolders& folders, const std::string& path) {
+  const auto expected = folders.home / path;
+  const auto otherwise = folders.cache / kDefaultHome / path;
+  std::error_code ignored;
+  return !std::filesystem::exists(expected, ignored) && std::filesystem::exists(otherwise, ignored)
+             ? otherwise
+             : expected;
+}
 
 DataFolders resolve_folders(const std::string& data_home) {
   DataFolders folders;
@@ -35,7 +46,7 @@ DataFolders resolve_folders(const std::string& data_home) {
   } else if (!from_environment.empty()) {
     folders.home = from_environment;
   } else {
-    folders.home = folders.cache / "data";
+    folders.home = folders.cache / kDefaultHome;
   }
   return folders;
 }

@@ -18,4 +18,8 @@ struct DataFolders {
 // `data_home`: the command line's value, empty when not given.
 DataFolders resolve_folders(const std::string& data_home);
 
+// A checkpoint or tokenizer that a suite names: an absolute path, or one in the data folder, or
+// else in the default data folder (`home` may be read-only and lack it).
+std::filesystem::path find_model_files(const DataFolders& folders, const std::string& path);
+
 }  // namespace oasis

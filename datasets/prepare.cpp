@@ -241,7 +241,8 @@ TokenizerPtr prepare_tokenizer(const TokenizerOptions& options,
     return integer_tokenizer(BigramBackcopy::kVocabSize, BigramBackcopy::kBos);
   }
   if (options.type == "byte") return byte_tokenizer();
-  if (options.type == "hugging_face") return load_hugging_face(folders.home / options.path);
+  if (options.type == "hugging_face")
+    return load_hugging_face(find_model_files(folders, options.path));
 
   auto key = source_key(description, "train", source_hashes(description, "train", folders));
   key["tokenizer"] = to_json(options);

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "models/evaluation/depth_recorder.h"
+#include "models/evaluation/massive_recorder.h"
 #include "models/evaluation/outlier_recorder.h"
 #include "models/evaluation/running_mean.h"
 #include "models/evaluation/sink_recorder.h"
@@ -31,6 +32,8 @@ class Diagnostics : public ForwardObserver {
         kurtosis_batches_(options.kurtosis_batches) {}
 
   void begin_batch(int64_t index) { with_kurtosis_ = index < kurtosis_batches_; }
+
+  void begin_sequences(const at::Tensor& tokens) { massive_.begin(tokens); }
 
   bool has_attention() const override { return true; }
   void site(const std::string& name, const at::Tensor& value) override {
@@ -128,6 +131,7 @@ EvaluationResult evaluate(const Decoder& model, const std::vector<at::Tensor>& b
     const auto batch = batches[static_cast<size_t>(i)].to(weights.device());
     for (int64_t first = 0; first < batch.size(0); first += at_once) {
       const auto tokens = batch.narrow(0, first, std::min(at_once, batch.size(0) - first));
+      if (diagnostics) diagnostics->begin_sequences(tokens);
       if (length > 1) {
         loss.add(model.loss(tokens, observer).second, {0, 1});
       } else {

@@ -92,6 +92,19 @@ struct Statistic {
   int64_t n = 0;
 };
 
+// Massive activations (|x| > 100 and ≥ 1000·median|x| of the layer output [T, D] that they are in)
+// of one channel at one token and position, over layers and sequences.
+struct MassiveActivation {
+  int64_t token = 0;     // its id
+  int64_t position = 0;  // in the sequence
+  int64_t channel = 0;
+  int64_t first_layer = 0, last_layer = 0;  // the lowest and the highest whose output has one
+  double largest = 0.0;                     // of largest magnitude, with its sign
+  int64_t largest_layer = 0;
+  int64_t n = 0;  // values
+};
+inline constexpr size_t kMassiveRows = 1000;
+
 struct EvaluationOptions {
   bool diagnostics = true;         // outliers, sinks, depth; off: loss and perplexity alone
   int64_t kurtosis_batches = 101;  // kurtosis is averaged over the first of these many batches
@@ -106,6 +119,9 @@ struct TextSize {  // of the whole split that the tokens come from, for bits per
 struct EvaluationResult {
   std::vector<Metric> metrics;
   std::vector<Statistic> statistics;
+  // Largest magnitude first, at most kMassiveRows of massive_places.
+  std::vector<MassiveActivation> massive_activations;
+  int64_t massive_places = 0;
 };
 
 // Called before each batch with (batches done, batches); returns false to stop (Error, failed).

@@ -13,6 +13,7 @@
 #include <set>
 
 #include "models/evaluation/depth_recorder.h"
+#include "models/evaluation/massive_recorder.h"
 #include "models/evaluation/outlier_recorder.h"
 #include "models/evaluation/sink_recorder.h"
 #include "models/model_testing.h"
@@ -99,12 +100,13 @@ TEST(OutlierRecorder, KurtosisLeavesLaterBatchesOut) {
   EXPECT_DOUBLE_EQ(value(b, "max_inf_norm/seq"), (23.0 + 529.0) / 2);
 }
 
-TEST(MassiveActivationRecorder, CountsPlantedOnes) {
+TEST(MassiveActivationRecorder, CountsAndNamesPlantedOnes) {
   auto x = at::ones({2, 5, 4}, kDoubles);
   x[0][3][1] = -2000.0;
   x[0][4][1] = 1000.0;  // exactly 1000 times the median
   x[1][0][0] = 999.0;   // less than that
   MassiveActivationRecorder recorder;
+  recorder.begin(at::arange(10, at::kLong).view({2, 5}) + 30);
   recorder.add("model.layers.1", x);
   recorder.add("model.layers.1.mlp", x * 10);
   recorder.add("model.layers.0", x * 0.01);  // relative to the median the same, but small
@@ -114,6 +116,56 @@ TEST(MassiveActivationRecorder, CountsPlantedOnes) {
   EXPECT_EQ(metric(result, "massive_activations").n, 2);
   EXPECT_DOUBLE_EQ(statistic(result, "model.layers.1", "massive_activations"), 1.0);
   EXPECT_DOUBLE_EQ(value(result, "massive_activations/max_to_median"), 2000.0);
+  ASSERT_EQ(result.massive_activations.size(), 2U);
+  const auto& largest = result.massive_activations[0];
+  EXPECT_EQ(largest.token, 33);
+  EXPECT_EQ(largest.position, 3);
+  EXPECT_EQ(largest.channel, 1);
+  EXPECT_EQ(largest.largest, -2000.0);
+  EXPECT_EQ(result.massive_activations[1].token, 34);
+}
+
+TEST(MassiveActivationRecorder, OnePlaceOverLayersAndSequences) {
+  MassiveActivationRecorder recorder;
+  recorder.begin(at::tensor({7, 5, 7, 6}, at::kLong).view({2, 2}));
+  const std::vector<double> sizes = {0.5, 3e3, -5e3, 4e3};
+  for (size_t layer = 0; layer < sizes.size(); ++layer) {
+    auto x = at::ones({2, 2, 8}, kDoubles);
+    x.select(1, 0).select(1, 6) = at::tensor({sizes[layer], sizes[layer] / 2}, kDoubles);
+    recorder.add(fmt::format("model.layers.{}", layer), x);
+  }
+  EvaluationResult result;
+  recorder.report(result);
+  ASSERT_EQ(result.massive_activations.size(), 1U);
+  EXPECT_EQ(result.massive_places, 1);
+  const auto& place = result.massive_activations[0];
+  EXPECT_EQ(place.token, 7);
+  EXPECT_EQ(place.position, 0);
+  EXPECT_EQ(place.channel, 6);
+  EXPECT_EQ(place.first_layer, 1);
+  EXPECT_EQ(place.last_layer, 3);
+  EXPECT_EQ(place.largest, -5e3);
+  EXPECT_EQ(place.largest_layer, 2);
+  EXPECT_EQ(place.n, 6);
+}
+
+TEST(Evaluation, MassiveActivationsNameTheTokensOfEveryBatch) {
+  auto model = small_model(small_config());
+  // Channel 2 of token 3's embedding reaches every layer's output over the residual sums.
+  model.embed_tokens()[3][2] = 1e6;
+  const auto tokens = some_tokens(5, 4);
+  const auto result = evaluate(model, tokens.split(2), {});
+  ASSERT_FALSE(result.massive_activations.empty());
+  int64_t found = 0;
+  for (const auto& place : result.massive_activations) {
+    EXPECT_EQ(place.token, 3);
+    EXPECT_EQ(place.channel, 2);
+    EXPECT_EQ(place.first_layer, 0);
+    EXPECT_EQ(place.last_layer, 1);
+    EXPECT_EQ(tokens.select(1, place.position).eq(3).sum().item<int64_t>() * 2, place.n);
+    found += place.n;
+  }
+  EXPECT_EQ(found, tokens.eq(3).sum().item<int64_t>() * 2);
 }
 
 TEST(SinkRecorder, OneHeadThatSinksAndOneOnTheDiagonal) {

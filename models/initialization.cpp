@@ -21,6 +21,12 @@ at::Generator generator_for(uint64_t seed, const std::string& name) {
 
 }  // namespace
 
+RouterQueryInit parse_router_query_init(std::string_view name) {
+  if (name == "normal") return RouterQueryInit::kNormal;
+  if (name == "zero") return RouterQueryInit::kZero;
+  throw bad_input("unknown router_query_init '{}' (known: normal, zero)", name);
+}
+
 void initialize(Decoder& model, const InitializationOptions& options, uint64_t seed) {
   if (!(options.gate_init > 0 && options.gate_init < 1)) {
     throw bad_input("gate_init = {} must lie between 0 and 1", options.gate_init);

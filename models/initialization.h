@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "models/decoder.h"
 
 namespace oasis {
 
 enum class RouterQueryInit { kNormal, kZero };
+RouterQueryInit parse_router_query_init(std::string_view name);  // normal, zero; Error (bad input)
 
 struct InitializationOptions {
   double initializer_range = 0.02;  // standard deviation of embedding and linear weights

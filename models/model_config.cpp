@@ -116,6 +116,7 @@ void ModelConfig::validate(const std::string& where) const {
   positive("num_attention_heads", num_attention_heads);
   positive("num_key_value_heads", num_key_value_heads);
   positive("head_dim", head_dim);
+  positive("num_attention_heads × head_dim", num_attention_heads * head_dim);
   positive("intermediate_size", intermediate_size);
   if (num_attention_heads % num_key_value_heads != 0) {
     throw bad_input("{}: num_key_value_heads = {} does not divide num_attention_heads = {}", where,

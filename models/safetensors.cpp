@@ -1,13 +1,12 @@
 #include "models/safetensors.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -16,6 +15,7 @@
 
 #include "support/atomic_file.h"
 #include "support/error.h"
+#include "support/mapped_file.h"
 #include "support/sha256.h"
 
 namespace oasis {
@@ -57,12 +57,10 @@ const char* name_of(at::ScalarType type) {
   throw failed("safetensors has no type for {}", c10::toString(type));
 }
 
-using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
-
-void read_exactly(std::FILE* file, void* target, size_t bytes, const std::string& where) {
-  if (std::fread(target, 1, bytes, file) != bytes) {
-    throw bad_input("{}: cut short: the file ends before its tensors do; copy it again", where);
-  }
+std::string known_types() {
+  std::vector<std::string_view> names;
+  for (const auto& entry : kTypes) names.emplace_back(entry.name);
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 struct Entry {
@@ -87,7 +85,10 @@ Entry parse_entry(const std::string& name, const json& value, uint64_t payload,
   const auto& shape = value.at("shape");
   const auto& offsets = value.at("data_offsets");
   const auto type = dtype.is_string() ? type_of(dtype.get<std::string>()) : std::nullopt;
-  if (!type) throw bad("unknown dtype " + dtype.dump());
+  if (!type) {
+    throw bad_input("{}: tensor '{}': dtype {} is not supported (known: {})", where, name,
+                    dtype.dump(), known_types());
+  }
   if (!offsets.is_array() || offsets.size() != 2 || !std::ranges::all_of(offsets, is_count)) {
     throw bad("data_offsets must be two byte counts, not " + offsets.dump());
   }
@@ -118,6 +119,20 @@ Entry parse_entry(const std::string& name, const json& value, uint64_t payload,
   return entry;
 }
 
+// A tensor that lies in the file's memory, and keeps it; a copy where it lies unaligned.
+at::Tensor tensor_at(const std::shared_ptr<MappedFile>& file, size_t offset, const Entry& entry) {
+  const size_t bytes = entry.end - entry.begin;
+  char* data = file->data() + offset;
+  const at::TensorOptions options(entry.type);
+  if (bytes > 0 && reinterpret_cast<uintptr_t>(data) % c10::elementSize(entry.type) == 0) {
+    return at::from_blob(
+        data, entry.shape, [file](void*) {}, options);
+  }
+  auto tensor = at::empty(entry.shape, options);
+  if (bytes > 0) std::memcpy(tensor.mutable_data_ptr(), data, bytes);
+  return tensor;
+}
+
 }  // namespace
 
 bool SafetensorsFile::contains(const std::string& name) const {
@@ -134,27 +149,23 @@ const at::Tensor& SafetensorsFile::at(const std::string& name,
 
 SafetensorsFile read_safetensors(const std::filesystem::path& path) {
   const std::string where = path.string();
-  std::error_code error;
-  const uint64_t size = std::filesystem::file_size(path, error);
-  if (error) throw bad_input("{}: cannot be read: {}", where, error.message());
-  const File file(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (!file) throw bad_input("{}: cannot be read: {}", where, std::strerror(errno));
+  const auto file = std::make_shared<MappedFile>(path);
+  const uint64_t size = file->size();
   uint64_t header_size = 0;
   if (size < sizeof(header_size)) {
     throw bad_input("{}: cut short: {} bytes are no safetensors file", where, size);
   }
-  read_exactly(file.get(), &header_size, sizeof(header_size), where);
+  std::memcpy(&header_size, file->data(), sizeof(header_size));
   if (header_size > kLargestHeader || header_size > size - sizeof(header_size)) {
     throw bad_input(
         "{}: header length {} is past the end of the file ({} bytes); the file is cut "
         "short or no safetensors file",
         where, header_size, size);
   }
-  std::string text(header_size, '\0');
-  read_exactly(file.get(), text.data(), text.size(), where);
+  const std::string_view text(file->data() + sizeof(header_size), header_size);
   auto header = json::parse(text, nullptr, /*allow_exceptions=*/false);
   // The parser takes a NUL for the end of its text.
-  if (!header.is_object() || text.find('\0') != std::string::npos) {
+  if (!header.is_object() || text.find('\0') != std::string_view::npos) {
     throw bad_input(
         "{}: the header is not a JSON object; the file is damaged or no safetensors "
         "file",
@@ -178,7 +189,8 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
   }
   // The hash is of the header without it, as this program writes it, and of the tensors.
   Sha256 hash;
-  if (result.metadata.contains(kHashKey)) {
+  const bool is_hashed = result.metadata.contains(kHashKey);
+  if (is_hashed) {
     header["__metadata__"].erase(kHashKey);
     const auto hashed = header.dump();
     hash.update(hashed.data(), hashed.size());
@@ -192,10 +204,8 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
           "damaged",
           where, entry.name, entry.begin, position);
     }
-    auto tensor = at::empty(entry.shape, at::TensorOptions(entry.type));
-    const size_t bytes = entry.end - entry.begin;
-    if (bytes > 0) {
-      read_exactly(file.get(), tensor.mutable_data_ptr(), bytes, where);
+    auto tensor = tensor_at(file, sizeof(header_size) + header_size + position, entry);
+    if (const size_t bytes = entry.end - entry.begin; bytes > 0 && is_hashed) {
       hash.update(tensor.const_data_ptr(), bytes);
     }
     position = entry.end;
@@ -205,8 +215,7 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
     throw bad_input("{}: {} bytes follow the last tensor; the file is damaged", where,
                     payload - position);
   }
-  if (const auto stored = result.metadata.find(kHashKey);
-      stored != result.metadata.end() && stored->second != hash.hex()) {
+  if (is_hashed && result.metadata.at(kHashKey) != hash.hex()) {
     throw bad_input(
         "{}: damaged: its content does not match its SHA-256; restore it from a copy "
         "or delete it to have it made again",

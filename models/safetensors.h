@@ -29,7 +29,9 @@ struct SafetensorsFile {
   bool contains(const std::string& name) const;
 };
 
-// Reads a whole file; tensors are copies in memory of their own. Throws Error (bad input).
+// Maps a file: a tensor's bytes are read when they are touched (of a file with a hash, now), and
+// what is written to it stays in this process. The file must not be cut short meanwhile. Throws
+// Error (bad input).
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
 // Writes atomically. Tensors may be on any device and of any strides.

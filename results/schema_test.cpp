@@ -103,6 +103,48 @@ TEST(Schema, MetricsOfVersionTwoAreKeptAndTakeIntervals) {
   EXPECT_THROW(database.exec("UPDATE metrics SET stage_id = 9"), SQLite::Exception);
 }
 
+TEST(Schema, AFileOfVersionThreeTakesMassiveActivationsAndRanksSiteCosts) {
+  TemporaryFolder folder;
+  const auto path = folder / "r.db";
+  {
+    SQLite::Database old(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    migrate_schema(old, path, 1s, schema_migrations().first(3));
+    old.exec(
+        "INSERT INTO suites (id, name, hash, json, used) VALUES (1, 's', 'h', '{}', 't');"
+        "INSERT INTO cells (id, suite_id, method, label, dataset, model, seed, config)"
+        " VALUES (1, 1, 'm', 'm', 'd', 'x', 1, '{}');"
+        "INSERT INTO stages (id, key, kind, parent_key, config, evaluated_on, weight_bits,"
+        " activation_bits, points, quantizer, state)"
+        " VALUES (1, 'k', 'quantized', '', '{}', 'books', 8, 8, 'published', '', 'done');"
+        "INSERT INTO cell_stages (cell_id, stage_id) VALUES (1, 1);"
+        "INSERT INTO site_statistics (stage_id, dataset, quantity, site, value, unit, n) VALUES"
+        " (1, 'books', 'perplexity_none', '', 20, '1', 9),"
+        " (1, 'books', 'perplexity_alone', 'a', 25, '1', 9),"
+        " (1, 'books', 'perplexity_alone', 'broken', NULL, '1', 9),"
+        " (1, 'books', 'perplexity_alone', 'b', 50, '1', 9)");
+  }
+  auto store = Store::open(path, Store::Mode::kCreate);
+  BoundStatement costs(store.database(), "SELECT site, ratio FROM table_site_costs ORDER BY place");
+  std::vector<std::string> sites;
+  while (costs.step()) sites.push_back(costs.text(0));
+  EXPECT_EQ(sites, (std::vector<std::string>{"broken", "b", "a"}));
+  EXPECT_EQ(store.database()
+                .execAndGet("SELECT ratio FROM table_site_costs WHERE site = 'b'")
+                .getDouble(),
+            2.5);
+  const auto insert = [&](const char* layers) {
+    store.database().exec(std::string("INSERT OR REPLACE INTO massive_activations VALUES"
+                                      " (1, 'books', 5, 'x', 0, 3, ") +
+                          layers + ", 6)");
+  };
+  insert("1, 4, -500.0, 2");
+  EXPECT_EQ(
+      store.database().execAndGet("SELECT largest FROM table_massive_activations").getDouble(),
+      -500.0);
+  EXPECT_THROW(insert("3, 4, -500.0, 2"), SQLite::Exception);
+  EXPECT_THROW(insert("1, 4, 'much', 2"), SQLite::Exception);
+}
+
 TEST(Schema, FailedMigrationLeavesTheFileAsItWas) {
   TemporaryFolder folder;
   const auto path = folder / "r.db";

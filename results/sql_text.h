@@ -8,6 +8,7 @@ namespace oasis {
 extern const std::string_view kSchemaV1Sql;
 extern const std::string_view kSchemaV2Sql;
 extern const std::string_view kSchemaV3Sql;
+extern const std::string_view kSchemaV4Sql;
 extern const std::string_view kViewsSql;
 
 }  // namespace oasis

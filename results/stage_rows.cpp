@@ -24,6 +24,7 @@ void delete_results(SQLite::Database& database, std::int64_t stage_id) {
   for (const char* sql :
        {"DELETE FROM metrics WHERE stage_id = ?", "DELETE FROM site_statistics WHERE stage_id = ?",
         "DELETE FROM layer_statistics WHERE stage_id = ?",
+        "DELETE FROM massive_activations WHERE stage_id = ?",
         "DELETE FROM generation_scores WHERE generation_id IN"
         " (SELECT id FROM generations WHERE stage_id = ?)"}) {
     BoundStatement(database, sql).run(stage_id);
@@ -79,6 +80,16 @@ void insert_results(SQLite::Database& database, std::int64_t stage_id, const std
   for (const auto& layer : result.layer_statistics) {
     layer_row.run(stage_id, or_stage(layer.dataset), layer.quantity, layer.layer, layer.part,
                   layer.head, layer.source, finite(layer.value), layer.unit, layer.n);
+  }
+  BoundStatement massive_row(
+      database,
+      "INSERT INTO massive_activations (stage_id, dataset, token, text, position, channel,"
+      " first_layer, last_layer, largest, largest_layer, n)"
+      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  for (const auto& massive : result.massive_activations) {
+    massive_row.run(stage_id, dataset, massive.token, massive.text, massive.position,
+                    massive.channel, massive.first_layer, massive.last_layer, massive.largest,
+                    massive.largest_layer, massive.n);
   }
   insert_scores(database, stage_id, result.generation_scores);
 }

@@ -137,6 +137,18 @@ struct LayerStatistic {
   std::string dataset = {};  // as MetricRow::dataset
 };
 
+// Massive activations (models/evaluation.h) of one channel at one token and position.
+struct MassiveActivationRow {
+  std::int64_t token = 0;
+  std::string text = {};  // that the token stands for; UTF-8
+  std::int64_t position = 0;
+  std::int64_t channel = 0;
+  std::int64_t first_layer = 0, last_layer = 0;
+  double largest = 0;  // with its sign
+  std::int64_t largest_layer = 0;
+  std::int64_t n = 0;
+};
+
 // What a model answered to one problem, and what a scoring rule says of it.
 struct GenerationRow {
   std::int64_t problem = 0;  // its place in the split evaluated, from 0
@@ -160,6 +172,7 @@ struct StageResult {
   std::vector<MetricRow> metrics = {};
   std::vector<SiteStatistic> site_statistics = {};
   std::vector<LayerStatistic> layer_statistics = {};
+  std::vector<MassiveActivationRow> massive_activations = {};  // of the data set evaluated on
   std::vector<GenerationScore> generation_scores = {};  // of texts that the stage added before
   std::optional<Artifact> artifact = {};
   std::optional<std::int64_t> step = {};

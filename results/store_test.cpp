@@ -65,6 +65,15 @@ TEST(Store, RoundTrip) {
          .site_statistics = {{"model.norm", "max_inf_norm/seq", 5.0, "1", 3}},
          .layer_statistics = {{"null_posterior", 0, "", {}, {}, 0.5, "1", 3},
                               {"depth_weight", {}, "final", {}, 2, 0.5, "1", 3}},
+         .massive_activations = {{.token = 7,
+                                  .text = "The",
+                                  .position = 0,
+                                  .channel = 4,
+                                  .first_layer = 1,
+                                  .last_layer = 3,
+                                  .largest = -900.5,
+                                  .largest_layer = 2,
+                                  .n = 6}},
          .artifact = Artifact{"c/1", "ff"},
          .step = 2});
     store.end_run(run);
@@ -82,6 +91,14 @@ TEST(Store, RoundTrip) {
   EXPECT_EQ(row->step, 2);
   EXPECT_EQ(row->artifact_sha256, "ff");
   EXPECT_GT(row->seconds, 0);
+  BoundStatement massive(store.database(),
+                         "SELECT text, largest, largest_layer, n, place FROM"
+                         " table_massive_activations WHERE token = 7 AND channel = 4");
+  ASSERT_TRUE(massive.step());
+  EXPECT_EQ(massive.text(0), "The");
+  EXPECT_EQ(massive.integer(2), 2);
+  EXPECT_EQ(massive.integer(3), 6);
+  EXPECT_EQ(massive.integer(4), 1);
   const auto metrics = store.metrics(stage_id);
   ASSERT_EQ(metrics.size(), 4U);
   EXPECT_EQ(metrics[0].dataset, "books");

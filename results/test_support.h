@@ -151,7 +151,15 @@ inline void write_sample_results(Store& store, const std::string& tag = "host") 
            .layer_statistics = {{"depth_weight", 0, "sa", {}, 0, 0.5, "1", 512},
                                 {"depth_weight", 0, "sa", {}, 1, 0.25, "1", 512},
                                 {"depth_weight", 0, "sa", {}, 2, 0.125, "1", 512},
-                                {"depth_null_mass", 0, "sa", {}, {}, 0.125, "1", 512}}});
+                                {"depth_null_mass", 0, "sa", {}, {}, 0.125, "1", 512}},
+           .massive_activations = {{.token = 5,
+                                    .text = "the",
+                                    .channel = 3,
+                                    .first_layer = 1,
+                                    .last_layer = 2,
+                                    .largest = -250,
+                                    .largest_layer = 2,
+                                    .n = 4}}});
       StageSpec quantized = sample_stage("w8a8-" + name, "quantized", "wikitext-2");
       quantized.weight_bits = quantized.activation_bits = 8;
       quantized.points = "published";
@@ -159,7 +167,9 @@ inline void write_sample_results(Store& store, const std::string& tag = "host") 
       ASSERT_TRUE(store.begin_stage(stage.id, run, "cpu", "float32"));
       store.finish_stage(
           stage.id,
-          {.metrics = {{.name = "perplexity", .value = base * 1e4, .unit = "1", .n = 4096}}});
+          {.metrics = {{.name = "perplexity", .value = base * 1e4, .unit = "1", .n = 4096}},
+           .site_statistics = {{"", "perplexity_none", base, "1", 512},
+                               {"model.layers.0.mlp", "perplexity_alone", 2 * base, "1", 512}}});
       const auto asked = store.plan_stage(cell, sample_stage("gsm8k-" + name, "gsm8k", "gsm8k"));
       ASSERT_TRUE(store.begin_stage(asked.id, run, "cpu", "float32"));
       store.add_generations(asked.id, {{0, "18", "#### 18", 4}, {1, "1,234", "It is 7.", 5}});

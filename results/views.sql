@@ -221,6 +221,37 @@ CREATE VIEW table_depth AS
   FROM centred
   GROUP BY suite_id, trained_on, model, evaluated_on, method, layer, part, share, unit;
 
+CREATE VIEW table_massive_activations AS
+  -- tokens, positions and channels with massive activations at full precision, the largest of a
+  -- cell first; layers: whose outputs have one there
+  SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
+         c.seed, a.dataset AS evaluated_on,
+         row_number() OVER (PARTITION BY c.id, t.id, a.dataset
+                            ORDER BY abs(a.largest) DESC, a.token, a.position, a.channel) AS place,
+         a.token, a.text, a.position, a.channel, a.first_layer, a.last_layer, a.largest,
+         a.largest_layer, a.n
+  FROM suites s
+  JOIN cells c ON c.suite_id = s.id
+  JOIN cell_stages x ON x.cell_id = c.id
+  JOIN stages t ON t.id = x.stage_id AND t.state = 'done'
+  JOIN massive_activations a ON a.stage_id = t.id;
+
+CREATE VIEW table_site_costs AS
+  -- perplexity with one quantization point or weight alone quantized, the costliest of a cell and
+  -- setting first; ratio: to the perplexity with none, on the same sequences
+  SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
+         c.seed, i.dataset AS evaluated_on, t.weight_bits, t.activation_bits, t.points, t.quantizer,
+         row_number() OVER (PARTITION BY c.id, t.id, i.dataset
+                            ORDER BY i.value IS NOT NULL, i.value DESC, i.site) AS place,
+         i.site, i.value AS perplexity, i.value / b.value AS ratio, i.n
+  FROM suites s
+  JOIN cells c ON c.suite_id = s.id
+  JOIN cell_stages x ON x.cell_id = c.id
+  JOIN stages t ON t.id = x.stage_id AND t.state = 'done'
+  JOIN site_statistics i ON i.stage_id = t.id AND i.quantity = 'perplexity_alone'
+  JOIN site_statistics b ON b.stage_id = t.id AND b.dataset = i.dataset
+   AND b.quantity = 'perplexity_none';
+
 CREATE VIEW table_training AS
   -- one row for each training of each cell
   SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
@@ -333,6 +364,12 @@ CREATE VIEW comparable AS
                   l.part || '|' || quote(l.head) || '|' || quote(l.source),
          quote(l.value) || '|' || l.unit || '|' || l.n
   FROM layer_statistics l JOIN stages t ON t.id = l.stage_id
+  UNION ALL
+  SELECT 'massive activation', t.key || '|' || a.dataset || '|' || printf('%08d', a.token) || '|' ||
+                               printf('%08d', a.position) || '|' || printf('%08d', a.channel),
+         a.text || '|' || a.first_layer || '|' || a.last_layer || '|' || quote(a.largest) || '|' ||
+         a.largest_layer || '|' || a.n
+  FROM massive_activations a JOIN stages t ON t.id = a.stage_id
   UNION ALL
   SELECT 'generation', t.key || '|' || printf('%08d', g.problem),
          g.gold || '|' || g.tokens || '|' || replace(replace(g.text, '\', '\\'), char(10), '\n')

@@ -26,9 +26,16 @@ at::Tensor blocks(const TokenSplitPtr& split, std::int64_t length, std::int64_t 
   return to_tensor(loader.batch(0, count), count);
 }
 
+// Of a site-cost measurement: about 12 points and 7 weights a layer, twice 2 of each with routers.
+double site_count(const Cell& cell) {
+  const double routers = cell.model_config["oasis"]["routing"] == "none" ? 0 : 8;
+  return (19 + routers) * cell.model_config["num_hidden_layers"].get<double>();
+}
+
 // The first step allocates and warms caches; the quickest of the others is the steady state.
 double training_step_s(const Plan& plan, const Cell& cell, const TokenSplitPtr& train) {
-  const TrainingSpec& spec = plan.suite.training;
+  const TrainingSpec spec = training_of(plan.suite, cell.method);
+  if (spec.steps == 0) return 0;
   Decoder model = fresh_model(cell, plan.device);
   Trainer trainer(model, training_options(spec, plan.device));
   const at::Tensor tokens = blocks(train, spec.block_length, spec.sequences_per_step);
@@ -78,6 +85,10 @@ double evaluation_s(const Plan& plan, const Cell& cell, const OpenedSuiteData::F
           [&] { evaluate(quantized.model(), {tokens}, options, {}, &quantized.observer()); });
     }
     total += quantized_batch[setting] * batches_of(stage);
+    if (const auto counted = stage.quantization->site_cost_tokens) {
+      total += site_count(cell) * quantized_batch[setting] * static_cast<double>(*counted) /
+               static_cast<double>(batch * length);
+    }
   }
   return total;
 }
@@ -91,12 +102,13 @@ std::map<std::string, CellTiming> time_cells(const Plan& plan, const std::vector
   std::map<std::string, CellTiming> result;
   progress.begin("timing", 0, static_cast<double>(cells.size()), "cells");
   for (const Cell& cell : cells) {
-    const std::string kind = cell.dataset.name + cell.model_config.dump();
+    const std::int64_t steps = training_of(plan.suite, cell.method).steps;
+    const std::string kind = fmt::format("{} {} {} {}", cell.dataset.name, cell.checkpoint,
+                                         cell.model_config.dump(), steps);
     if (!by_kind.contains(kind)) {
       const auto& opened = data.by_dataset.at(cell.dataset.name);
       CellTiming timing;
-      timing.training_s = static_cast<double>(plan.suite.training.steps) *
-                          training_step_s(plan, cell, opened.train);
+      timing.training_s = static_cast<double>(steps) * training_step_s(plan, cell, opened.train);
       timing.evaluation_s =
           evaluation_s(plan, cell, opened, identities.by_dataset.at(cell.dataset.name));
       by_kind[kind] = timing;

@@ -89,7 +89,7 @@ std::int64_t evaluated_blocks(const Suite& suite, const SplitIdentity& split) {
 
 CellCost cost_of(const Plan& plan, const Cell& cell,
                  const std::map<std::string, SplitIdentity>& evaluated) {
-  const TrainingSpec& training = plan.suite.training;
+  const TrainingSpec training = training_of(plan.suite, cell.method);
   const Shape shape(cell.model_config);
   CellCost cost;
   cost.parameters = parameter_count(cell.model_config);

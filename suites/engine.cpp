@@ -318,7 +318,7 @@ Json cell_config(const Plan& plan, const Cell& cell) {
           {"method", to_json_object(cell.method)},
           {"dataset", to_json_object(static_cast<const DatasetSpec&>(cell.dataset))},
           {"tokenizer", to_json_object(cell.dataset.tokenizer)},
-          {"training", to_json_object(plan.suite.training)},
+          {"training", to_json_object(training_of(plan.suite, cell.method))},
           {"evaluation", to_json_object(plan.suite.evaluation)},
           {"device", plan.device.type},
           {"dtype", plan.device.dtype},

@@ -56,15 +56,16 @@ Json oasis_object(const SuiteMethod& method, const Suite& suite, const KnownName
 Json model_config(const ModelSpec& m, const SuiteMethod& method, const Suite& suite,
                   std::int64_t vocab_size, const KnownNames& known) {
   const bool qwen3 = m.model_type == "qwen3";
+  const std::int64_t heads = m.num_attention_heads.value();
   return {{"architectures", Json::array({qwen3 ? "Qwen3ForCausalLM" : "LlamaForCausalLM"})},
           {"model_type", m.model_type},
           {"vocab_size", vocab_size},
-          {"hidden_size", m.hidden_size},
-          {"num_hidden_layers", m.num_hidden_layers},
-          {"num_attention_heads", m.num_attention_heads},
-          {"num_key_value_heads", m.num_key_value_heads.value_or(m.num_attention_heads)},
-          {"head_dim", m.head_dim.value_or(m.hidden_size / m.num_attention_heads)},
-          {"intermediate_size", m.intermediate_size},
+          {"hidden_size", m.hidden_size.value()},
+          {"num_hidden_layers", m.num_hidden_layers.value()},
+          {"num_attention_heads", heads},
+          {"num_key_value_heads", m.num_key_value_heads.value_or(heads)},
+          {"head_dim", m.head_dim.value_or(*m.hidden_size / heads)},
+          {"intermediate_size", m.intermediate_size.value()},
           {"hidden_act", "silu"},
           {"attention_bias", false},
           {"rms_norm_eps", m.rms_norm_eps},
@@ -73,6 +74,17 @@ Json model_config(const ModelSpec& m, const SuiteMethod& method, const Suite& su
           {"tie_word_embeddings", m.tie_word_embeddings},
           {"initializer_range", method.initialization.initializer_range},
           {"oasis", oasis_object(method, suite, known)}};
+}
+
+Json continued_config(const CheckpointIdentity& checkpoint, const SuiteMethod& method,
+                      const Suite& suite, std::int64_t vocab_size, const KnownNames& known) {
+  Json config = checkpoint.config;
+  if (config.at("vocab_size") < vocab_size) {
+    throw bad_input("{}: has {} ids, the tokenizer of the data {}; is it this checkpoint's?",
+                    checkpoint.folder, config.at("vocab_size").dump(), vocab_size);
+  }
+  config["oasis"] = oasis_object(method, suite, known);
+  return config;
 }
 
 Json split_json(const SplitIdentity& split) {
@@ -102,9 +114,10 @@ Json effective_initialization(const InitializationSpec& initialization, const Js
   return json;
 }
 
-Stage pretrain_stage(const Cell& cell, const Suite& suite, const SuiteData::ForTraining& data,
+Stage pretrain_stage(const Cell& cell, const Suite& suite, const SuiteData& all_data,
                      const RunDevice& device) {
-  Json training = to_json_object(suite.training);
+  const SuiteData::ForTraining& data = all_data.by_dataset.at(cell.dataset.name);
+  Json training = to_json_object(training_of(suite, cell.method));
   for (const char* irrelevant :
        {"activation_checkpointing", "checkpoint_every", "cuda_graph", "dtype", "log_every"}) {
     training.erase(irrelevant);
@@ -122,6 +135,10 @@ Stage pretrain_stage(const Cell& cell, const Suite& suite, const SuiteData::ForT
                   {"training", training},
                   {"data", split_json(data.train)},
                   {"seed", cell.seed}};
+  if (!cell.checkpoint.empty()) {
+    stage.config["checkpoint"] = all_data.checkpoints.at(cell.model.name).sha256;
+    stage.config["initialization"].erase("initializer_range");  // of what the checkpoint holds
+  }
   return finished(stage, device);
 }
 
@@ -157,6 +174,7 @@ void add_evaluations(Cell& cell, const Suite& suite, const SuiteData::ForTrainin
                       {"quantization", to_json_object(setting)},
                       {"calibration_data", split_json(data.train)}};
       stage.config["evaluation"].erase("seed");  // of full precision
+      if (!setting.site_cost_tokens) stage.config["quantization"].erase("site_cost_tokens");
       cell.stages.push_back(finished(stage, device));
     }
   }
@@ -202,6 +220,13 @@ std::int64_t parse_number(const std::string& text, const char* option, const std
 }
 
 }  // namespace
+
+TrainingSpec training_of(const Suite& suite, const SuiteMethod& method) {
+  TrainingSpec training = suite.training;
+  training.steps = method.steps.value_or(training.steps);
+  training.warmup_steps = std::min(training.warmup_steps, training.steps);
+  return training;
+}
 
 std::vector<DatasetSpec> evaluated_datasets(const Suite& suite, const DatasetSpec& dataset) {
   return suite.evaluation.datasets.empty() ? std::vector<DatasetSpec>{dataset}
@@ -250,8 +275,15 @@ Plan make_plan(const Suite& suite, const SuiteData& data, const RunDevice& devic
           cell.dataset = dataset;
           cell.model = model;
           cell.seed = seed;
-          cell.model_config = model_config(model, method, suite, tokens.train.vocab_size, known);
-          cell.stages.push_back(pretrain_stage(cell, suite, tokens, device));
+          if (model.checkpoint) {
+            const CheckpointIdentity& checkpoint = data.checkpoints.at(model.name);
+            cell.checkpoint = checkpoint.folder;
+            cell.model_config =
+                continued_config(checkpoint, method, suite, tokens.train.vocab_size, known);
+          } else {
+            cell.model_config = model_config(model, method, suite, tokens.train.vocab_size, known);
+          }
+          cell.stages.push_back(pretrain_stage(cell, suite, data, device));
           const std::string& key = cell.pretrain().key;
           cell.folder = fmt::format("{}-{}-{}-s{}-{}", method.label, dataset.name, model.name, seed,
                                     key.substr(0, 8));

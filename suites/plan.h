@@ -6,7 +6,8 @@
 //
 // A stage's key is the SHA-256 of the canonical JSON of all that determines its figures:
 //   - the effective configuration (what a method's name stands for, not the name),
-//   - the hashes of the data, the vocabulary, and the key of the stage it builds on,
+//   - the hashes of the data, the vocabulary, a checkpoint continued from, and the key of the stage
+//     it builds on,
 //   - the device's type and the arithmetic's type, and kNumericsVersion.
 // It holds nothing else: no names, labels or folders, no checkpoint or log interval.
 // Thread count, processor and library versions change results within rounding, as a different
@@ -34,6 +35,13 @@ struct SplitIdentity {
   std::int64_t vocab_size = 0;
 };
 
+// A checkpoint that a model continues from.
+struct CheckpointIdentity {
+  std::string sha256;  // of its configuration and weights
+  std::string folder;
+  Json config;  // config.json in full, without the object "oasis"
+};
+
 // The splits of a suite under the tokenizer of each data set trained on.
 struct SuiteData {
   struct ForTraining {
@@ -41,12 +49,16 @@ struct SuiteData {
     std::map<std::string, SplitIdentity> evaluated;  // by data set name
   };
   std::map<std::string, ForTraining> by_dataset;  // by the name of the data set trained on
+  std::map<std::string, CheckpointIdentity> checkpoints = {};  // by the name of the model
 };
 
 struct RunDevice {
   std::string type = "cpu";       // cpu, cuda
   std::string dtype = "float32";  // of training's matrix products: float32, bfloat16 (autocast)
 };
+
+// The suite's training with what the method changes of it.
+TrainingSpec training_of(const Suite& suite, const SuiteMethod& method);
 
 // The data sets that a model trained on `dataset` is evaluated on.
 std::vector<DatasetSpec> evaluated_datasets(const Suite& suite, const DatasetSpec& dataset);
@@ -72,7 +84,8 @@ struct Cell {
   TrainingDatasetSpec dataset;
   ModelSpec model;
   std::int64_t seed = 0;
-  Json model_config;  // config.json: Hugging Face's keys and the object "oasis"
+  std::string checkpoint;  // the folder to continue from; empty: from random weights
+  Json model_config;       // config.json: Hugging Face's keys and the object "oasis"
   std::vector<Stage> stages;
 
   const Stage& pretrain() const { return stages.front(); }

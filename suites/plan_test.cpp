@@ -105,6 +105,7 @@ INSTANTIATE_TEST_SUITE_P(
         KeyCase{"/quantization/0/percentile", 99.9, false, false, true},
         KeyCase{"/quantization/0/calibration_batch_size", 4, false, false, true},
         KeyCase{"/quantization/0/points", "all_inputs", false, false, true},
+        KeyCase{"/quantization/0/site_cost_tokens", 64, false, false, true},
         KeyCase{"/name", "renamed", false, false, false},
         KeyCase{"/description", "said otherwise", false, false, false},
         KeyCase{"/models/0/name", "other", false, false, false},
@@ -154,6 +155,58 @@ TEST(Plan, BlockLongerThanTheData) {
   data.by_dataset["books"].train.tokens = 31;
   EXPECT_NE(error_of([&] { plan_of(small_suite(), data); }).find("x.json: training.block_length"),
             std::string::npos);
+}
+
+class PlanOfACheckpoint : public ::testing::Test {
+ protected:
+  PlanOfACheckpoint() {
+    json = small_suite();
+    json["models"][0] = {{"name", "m"}, {"checkpoint", "here"}};
+    json["routing"] = {{"form", "projected"}};
+    json["methods"] = {"prenorm", {{"method", "oasis"}, {"steps", 1}}};
+    data.checkpoints["m"] = {.sha256 = "eeee",
+                             .folder = "/somewhere/here",
+                             .config = {{"vocab_size", 301}, {"rope_theta", 1e5}}};
+  }
+  Json json;
+  SuiteData data = small_data();
+};
+
+TEST_F(PlanOfACheckpoint, GoesOnWithItsConfigurationUnderTheMethod) {
+  const Plan plan = plan_of(json, data);
+  const Cell& cell = plan.cells[1];
+  EXPECT_EQ(cell.checkpoint, "/somewhere/here");
+  EXPECT_EQ(cell.model_config["vocab_size"], 301);
+  EXPECT_EQ(cell.model_config["rope_theta"], 1e5);
+  EXPECT_EQ(cell.model_config["oasis"]["token_normalizer"], "softmax1");
+  EXPECT_EQ(cell.pretrain().config["training"]["steps"], 1);
+  EXPECT_EQ(cell.pretrain().config["training"]["warmup_steps"], 1);
+  EXPECT_EQ(plan.cells[0].pretrain().config["training"]["steps"], 20);
+}
+
+TEST_F(PlanOfACheckpoint, KeysDependOnItsHashNotOnItsFolder) {
+  const Plan before = plan_of(json, data);
+  SuiteData moved = data;
+  moved.checkpoints["m"].folder = "/elsewhere";
+  json["models"][0]["checkpoint"] = "/elsewhere";
+  EXPECT_EQ(plan_of(json, moved).cells[1].pretrain().key, before.cells[1].pretrain().key);
+  SuiteData other = data;
+  other.checkpoints["m"].sha256 = "ffff";
+  const Plan after = plan_of(json, other);
+  for (std::size_t i = 0; i < before.cells[1].stages.size(); ++i) {
+    EXPECT_NE(after.cells[1].stages[i].key, before.cells[1].stages[i].key) << i;
+  }
+  json["initialization"] = {{"recency_bias", 8}};
+  const Plan biased = plan_of(json, data);
+  EXPECT_EQ(biased.cells[0].pretrain().key, before.cells[0].pretrain().key);
+  EXPECT_NE(biased.cells[1].pretrain().key, before.cells[1].pretrain().key);
+}
+
+TEST_F(PlanOfACheckpoint, RefusesATokenizerWithMoreIds) {
+  data.checkpoints["m"].config["vocab_size"] = 299;
+  EXPECT_NE(
+      error_of([&] { plan_of(json, data); }).find("has 299 ids, the tokenizer of the data 300"),
+      std::string::npos);
 }
 
 TEST(Plan, MethodsThatComeToTheSameAreAnError) {

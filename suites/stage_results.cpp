@@ -1,9 +1,12 @@
 #include "suites/stage_results.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <limits>
 #include <string_view>
 
+#include "datasets/utf8.h"
 #include "support/error.h"
 
 namespace oasis {
@@ -47,7 +50,25 @@ bool is_site_quantity(const std::string& quantity) {
 
 }  // namespace
 
-StageResult to_stage_result(const EvaluationResult& evaluation) {
+std::string token_text(const Tokenizer& tokenizer, std::int64_t token) {
+  const auto id = static_cast<std::uint32_t>(token);
+  if (token >= tokenizer.vocab_size()) return "";
+  if (id == tokenizer.end_of_text()) return "<end of text>";
+  const std::string bytes = tokenizer.decode({&id, 1});
+  const bool is_text = valid_prefix(bytes) == bytes.size();
+  std::string text;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (is_text && byte >= 0x20 && byte != 0x7F) {
+      text += c;
+    } else {
+      text += fmt::format("<0x{:02X}>", byte);
+    }
+  }
+  return text;
+}
+
+StageResult to_stage_result(const EvaluationResult& evaluation, const Tokenizer& tokenizer) {
   StageResult result;
   for (const Metric& metric : evaluation.metrics) {
     MetricRow row;
@@ -71,7 +92,26 @@ StageResult to_stage_result(const EvaluationResult& evaluation) {
     row.n = statistic.n;
     result.layer_statistics.push_back(std::move(row));
   }
+  for (const MassiveActivation& massive : evaluation.massive_activations) {
+    result.massive_activations.push_back({.token = massive.token,
+                                          .text = token_text(tokenizer, massive.token),
+                                          .position = massive.position,
+                                          .channel = massive.channel,
+                                          .first_layer = massive.first_layer,
+                                          .last_layer = massive.last_layer,
+                                          .largest = massive.largest,
+                                          .largest_layer = massive.largest_layer,
+                                          .n = massive.n});
+  }
   return result;
+}
+
+std::vector<SiteStatistic> site_cost_statistics(const SiteCosts& costs) {
+  std::vector<SiteStatistic> rows = {{"", "perplexity_none", costs.perplexity, "1", costs.n, ""}};
+  for (const SiteCost& cost : costs.sites) {
+    rows.push_back({cost.site, "perplexity_alone", cost.perplexity, "1", costs.n, ""});
+  }
+  return rows;
 }
 
 std::vector<SiteStatistic> range_statistics(const QuantizedModel& model, std::int64_t sequences) {

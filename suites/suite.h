@@ -46,13 +46,14 @@ struct TrainingDatasetSpec : DatasetSpec {
 
 struct ModelSpec {
   std::string name = "model";
+  std::optional<std::string> checkpoint;  // to continue from, instead of all that follows
   std::string model_type = "llama";
-  std::int64_t hidden_size = 0;
-  std::int64_t num_hidden_layers = 0;
-  std::int64_t num_attention_heads = 0;
+  std::optional<std::int64_t> hidden_size;          // set without a checkpoint
+  std::optional<std::int64_t> num_hidden_layers;    // set without a checkpoint
+  std::optional<std::int64_t> num_attention_heads;  // set without a checkpoint
   std::optional<std::int64_t> num_key_value_heads;
   std::optional<std::int64_t> head_dim;
-  std::int64_t intermediate_size = 0;
+  std::optional<std::int64_t> intermediate_size;  // set without a checkpoint
   double rms_norm_eps = 1e-5;
   double rope_theta = 10000;
   bool tie_word_embeddings = true;
@@ -93,6 +94,7 @@ struct SuiteMethod {
   std::optional<std::int64_t> router_size;
   std::optional<double> clip_zeta;
   std::optional<double> clip_gamma;
+  std::optional<std::int64_t> steps;
   InitializationSpec initialization;  // the suite's, with what this method changes of it
 };
 
@@ -134,6 +136,7 @@ struct QuantizationSpec {
   std::int64_t calibration_batch_size = 8;
   double momentum = 0.9;
   double percentile = 99.999;
+  std::optional<std::int64_t> site_cost_tokens;
   std::int64_t seed = 6789;
 };
 

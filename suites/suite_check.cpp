@@ -25,26 +25,57 @@ void check_name(const std::string& name, const std::string& source, const std::s
   }
 }
 
+// What a checkpoint's config.json says cannot be said again.
+void check_continued(const ModelSpec& m, const std::string& source, const std::string& path) {
+  ModelSpec alone;
+  alone.name = m.name;
+  alone.checkpoint = m.checkpoint;
+  const Json given = to_json_object(m), plain = to_json_object(alone);
+  for (const auto& [key, value] : given.items()) {
+    if (value != plain[key]) {
+      throw bad_input("{}: {}.{}: comes from the checkpoint '{}'; drop it", source, path, key,
+                      *m.checkpoint);
+    }
+  }
+  if (m.checkpoint->empty()) {
+    throw bad_input("{}: {}.checkpoint: is empty; name a folder with a config.json", source, path);
+  }
+}
+
 void check_model(const ModelSpec& m, const std::string& source, const std::string& path) {
   check_name(m.name, source, path + ".name");
-  if (!m.head_dim && m.hidden_size % m.num_attention_heads != 0) {
+  if (m.checkpoint) {
+    check_continued(m, source, path);
+    return;
+  }
+  for (const auto& [field, value] : {std::pair("hidden_size", m.hidden_size),
+                                     std::pair("num_hidden_layers", m.num_hidden_layers),
+                                     std::pair("num_attention_heads", m.num_attention_heads),
+                                     std::pair("intermediate_size", m.intermediate_size)}) {
+    if (!value) {
+      throw bad_input("{}: {}.{}: missing; give the model's sizes, or a checkpoint that has them",
+                      source, path, field);
+    }
+  }
+  const std::int64_t heads = *m.num_attention_heads;
+  if (!m.head_dim && *m.hidden_size % heads != 0) {
     throw bad_input(
         "{}: {}.num_attention_heads: {} heads do not divide the hidden size {}; change one of "
         "them or give head_dim",
-        source, path, m.num_attention_heads, m.hidden_size);
+        source, path, heads, *m.hidden_size);
   }
-  const std::int64_t head_dim = m.head_dim.value_or(m.hidden_size / m.num_attention_heads);
+  const std::int64_t head_dim = m.head_dim.value_or(*m.hidden_size / heads);
   if (head_dim % 2 != 0) {
     throw bad_input(
         "{}: {}: a head size of {} is odd; rotary embeddings turn pairs, so it must "
         "be even",
         source, path, head_dim);
   }
-  const std::int64_t kv_heads = m.num_key_value_heads.value_or(m.num_attention_heads);
-  if (m.num_attention_heads % kv_heads != 0) {
+  const std::int64_t kv_heads = m.num_key_value_heads.value_or(heads);
+  if (heads % kv_heads != 0) {
     throw bad_input(
         "{}: {}.num_key_value_heads: {} key-value heads do not divide the {} query heads", source,
-        path, kv_heads, m.num_attention_heads);
+        path, kv_heads, heads);
   }
 }
 
@@ -87,21 +118,33 @@ void check_method(const Suite& suite, std::size_t i, const std::string& source,
                       block_path);
     }
     for (const ModelSpec& model : suite.models) {
-      if (2 * model.num_hidden_layers % *block_count != 0) {
+      if (model.checkpoint) continue;  // checked once its config.json is read
+      const std::int64_t sublayers = 2 * *model.num_hidden_layers;
+      if (sublayers % *block_count != 0) {
         throw bad_input("{}: {}: {} blocks do not divide the {} sublayers of model '{}'", source,
-                        block_path, *block_count, 2 * model.num_hidden_layers, model.name);
+                        block_path, *block_count, sublayers, model.name);
       }
     }
   } else if (m.block_count) {
     throw bad_input("{}: {}: only the block form has blocks", source, block_path);
   }
+  if (m.steps == 0) {
+    for (const ModelSpec& model : suite.models) {
+      if (!model.checkpoint) {
+        throw bad_input(
+            "{}: {}.steps: 0 would evaluate the random weights of model '{}'; train, "
+            "or give the model a checkpoint",
+            source, path, model.name);
+      }
+    }
+  }
   if (m.gate.value_or(declared.gate)) {
     for (const ModelSpec& model : suite.models) {
-      if (model.hidden_size % model.num_attention_heads != 0) {
+      if (!model.checkpoint && *model.hidden_size % *model.num_attention_heads != 0) {
         throw bad_input(
             "{}: {}: the attention gate needs a hidden size that the heads divide; "
             "model '{}' has {} heads and {}",
-            source, path, model.name, model.num_attention_heads, model.hidden_size);
+            source, path, model.name, *model.num_attention_heads, *model.hidden_size);
       }
     }
   }

@@ -4,8 +4,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "baselines/checkpoint.h"
+#include "baselines/method_config.h"
 #include "datasets/description.h"
 #include "datasets/prepare.h"
+#include "support/error.h"
 
 namespace oasis {
 namespace {
@@ -39,6 +42,32 @@ SplitIdentity identity_of(const TokenSplit& split, const Tokenizer& tokenizer) {
           static_cast<std::int64_t>(info.source_bytes), tokenizer.vocab_size()};
 }
 
+CheckpointIdentity open_checkpoint(const ModelSpec& model, const DataFolders& folders,
+                                   const std::string& where) {
+  const auto folder = find_model_files(folders, *model.checkpoint);
+  if (!std::filesystem::exists(folder / "config.json")) {
+    throw bad_input(
+        "{}.checkpoint: {} is no Hugging Face folder: it has no config.json; name another, or make "
+        "it (scripts/get-smollm2 makes SmolLM2's)",
+        where, folder.string());
+  }
+  auto config = checkpoint_config_json(read_checkpoint_config(folder));
+  config.erase("oasis");
+  return {checkpoint_hash(folder), folder.string(), std::move(config)};
+}
+
+// Other ids than those it was trained with would make noise of a checkpoint.
+void check_tokenizer(const CheckpointIdentity& checkpoint, const Tokenizer& tokenizer,
+                     const std::string& where) {
+  if (!has_tokenizer(checkpoint.folder)) return;
+  if (load_tokenizer(checkpoint.folder)->hash() != tokenizer.hash()) {
+    throw bad_input(
+        "{}.tokenizer: is not the tokenizer of the checkpoint {}; its type is hugging_face, its "
+        "path the folder",
+        where, checkpoint.folder);
+  }
+}
+
 }  // namespace
 
 SuiteData OpenedSuiteData::identities() const {
@@ -50,6 +79,7 @@ SuiteData OpenedSuiteData::identities() const {
       entry.evaluated[evaluated] = identity_of(*split, *opened.tokenizer);
     }
   }
+  data.checkpoints = checkpoints;
   return data;
 }
 
@@ -65,6 +95,12 @@ OpenedSuiteData open_suite_data(const Suite& suite, const DataFolders& folders,
     progress.update(static_cast<double>(p.done));
   };
   OpenedSuiteData data;
+  for (std::size_t i = 0; i < suite.models.size(); ++i) {
+    const ModelSpec& model = suite.models[i];
+    if (!model.checkpoint) continue;
+    data.checkpoints[model.name] =
+        open_checkpoint(model, folders, fmt::format("{}: models[{}]", source, i));
+  }
   for (std::size_t i = 0; i < suite.datasets.size(); ++i) {
     const TrainingDatasetSpec& spec = suite.datasets[i];
     const std::string where = fmt::format("{}: datasets[{}]", source, i);
@@ -72,6 +108,9 @@ OpenedSuiteData open_suite_data(const Suite& suite, const DataFolders& folders,
     OpenedSuiteData::ForTraining& opened = data.by_dataset[spec.name];
     opened.tokenizer =
         prepare_tokenizer(tokenizer_options(spec.tokenizer), description, folders, report);
+    for (const auto& [name, checkpoint] : data.checkpoints) {
+      check_tokenizer(checkpoint, *opened.tokenizer, where);
+    }
     opened.train = prepare_split(description, "train", opened.tokenizer, folders, report);
     const auto evaluated = evaluated_datasets(suite, spec);
     for (std::size_t j = 0; j < evaluated.size(); ++j) {

@@ -1,4 +1,5 @@
-// The data of a suite, opened: tokenizers and token splits, made at first use and then cached.
+// The data of a suite, opened: tokenizers and token splits, made at first use and then cached, and
+// the checkpoints that its models continue from.
 #pragma once
 
 #include <map>
@@ -18,13 +19,14 @@ struct OpenedSuiteData {
     TokenSplitPtr train;
     std::map<std::string, TokenSplitPtr> evaluated;  // by data set name
   };
-  std::map<std::string, ForTraining> by_dataset;  // by the name of the data set trained on
+  std::map<std::string, ForTraining> by_dataset;          // by the name of the data set trained on
+  std::map<std::string, CheckpointIdentity> checkpoints;  // by the name of the model
 
   SuiteData identities() const;
 };
 
 // `source` names the suite in messages. Throws Error (bad input) for missing or damaged files, and
-// for a data set that the tokenizer trained with cannot read.
+// for a data set that the tokenizer trained with cannot read or that is not a checkpoint's own.
 OpenedSuiteData open_suite_data(const Suite& suite, const DataFolders& folders,
                                 const std::string& source, ProgressLine& progress);
 

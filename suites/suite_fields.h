@@ -58,7 +58,7 @@ void fields(Visitor& v, TokenizerSpec& s) {
             {1000, kMaxInteger});
   v.optional_text({"path",
                    "The tokenizer.json of a hugging_face tokenizer, or a folder with one, absolute "
-                   "or relative to the data folder; required there."},
+                   "or relative to the data folder, else to the default one; required there."},
                   s.path);
 }
 
@@ -104,19 +104,25 @@ void fields(Visitor& v, TrainingDatasetSpec& s) {
 template <typename Visitor>
 void fields(Visitor& v, ModelSpec& s) {
   v.text({"name", "In tables and folder names."}, s.name);
+  v.optional_text({"checkpoint",
+                   "A Hugging Face folder to continue from, absolute or relative to the data "
+                   "folder, else to the default one, instead of random weights: attention and MLP "
+                   "weights are kept, routers "
+                   "and gates start as `initialization` says. Only `name` may stand beside it."},
+                  s.checkpoint);
   v.choice({"model_type", "Hugging Face's name; qwen3 normalises queries and keys."}, s.model_type,
            {"llama", "qwen3"});
-  v.integer({"hidden_size", "D, the width of the residual stream.", kRequired}, s.hidden_size,
-            kSize);
-  v.integer({"num_hidden_layers", "L.", kRequired}, s.num_hidden_layers, {1, 1024});
-  v.integer({"num_attention_heads", "H, query heads.", kRequired}, s.num_attention_heads,
-            {1, 4096});
+  v.optional_integer({"hidden_size",
+                      "D, the width of the residual stream; required without a checkpoint, as the "
+                      "numbers of layers and heads and intermediate_size are."},
+                     s.hidden_size, kSize);
+  v.optional_integer({"num_hidden_layers", "L."}, s.num_hidden_layers, {1, 1024});
+  v.optional_integer({"num_attention_heads", "H, query heads."}, s.num_attention_heads, {1, 4096});
   v.optional_integer({"num_key_value_heads", "Heads of keys and values; null: as many as H."},
                      s.num_key_value_heads, {1, 4096});
   v.optional_integer({"head_dim", "d, size of a head; null: hidden_size / num_attention_heads."},
                      s.head_dim, {2, 4096});
-  v.integer({"intermediate_size", "Width of the gated MLP.", kRequired}, s.intermediate_size,
-            kSize);
+  v.optional_integer({"intermediate_size", "Width of the gated MLP."}, s.intermediate_size, kSize);
   v.number({"rms_norm_eps", "Added to the mean square in RMSNorm."}, s.rms_norm_eps, {0, 1, true});
   v.number({"rope_theta", "Base of the rotary position embedding."}, s.rope_theta, {1, 1e9});
   v.boolean({"tie_word_embeddings", "The LM head shares the embedding's weight."},
@@ -171,6 +177,10 @@ void fields(Visitor& v, SuiteMethod& s) {
   v.optional_number(
       {"clip_gamma", "γ of clipped softmax; null: −12 over the training block length."},
       s.clip_gamma, {-100, 0});
+  v.optional_integer({"steps",
+                      "Instead of training.steps; 0 leaves a checkpoint as it is (warm-up is at "
+                      "most as long)."},
+                     s.steps, {0, 100'000'000});
   v.object({"initialization", "What this method changes of the suite's initialization."},
            s.initialization);
 }
@@ -248,6 +258,11 @@ void fields(Visitor& v, QuantizationSpec& s) {
   v.number({"momentum", "Weight of the old range when a later batch enters."}, s.momentum, {0, 1});
   v.number({"percentile", "Upper percentile of a range; the lower is 100 minus it."}, s.percentile,
            {50, 100, true});
+  v.optional_integer({"site_cost_tokens",
+                      "Also the perplexity on the first this many tokens with each point and each "
+                      "weight quantized alone, which is a forward pass for each; null: not "
+                      "measured."},
+                     s.site_cost_tokens, {2, 1 << 20});
   v.integer({"seed", "Random seed of calibration and quantized evaluation."}, s.seed,
             {0, kMaxInteger});
 }
@@ -258,7 +273,10 @@ void fields(Visitor& v, Suite& s) {
   v.text({"description", "What the suite shows."}, s.description);
   v.named_objects({"datasets", "Data sets to train on: names, or objects.", kRequired}, s.datasets,
                   "name");
-  v.objects({"models", "Models to train, with Hugging Face's keys.", kRequired}, s.models);
+  v.objects(
+      {"models", "Models to train, with Hugging Face's keys, or checkpoints to continue from.",
+       kRequired},
+      s.models);
   v.object({"initialization", "How weights start."}, s.initialization);
   v.named_objects({"methods", "Methods to compare: names, or objects that change one.", kRequired},
                   s.methods, "method");

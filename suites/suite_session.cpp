@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "suites/compute.h"
+#include "suites/torch_options.h"
 #include "support/error.h"
 
 namespace oasis {
@@ -50,6 +51,8 @@ SuiteSession open_session(const SessionOptions& options, const CheckedSuite& che
       open_suite_data(checked.suite, resolve_folders(options.data_home), checked.source, progress);
   session.plan =
       make_plan(checked.suite, session.data.identities(), device, known_names(), checked.source);
+  for (const Cell& cell : session.plan.cells)
+    config_of(cell);  // refuses what does not fit together
   session.selected = select_cells(session.plan, selection);
   return session;
 }

@@ -90,6 +90,24 @@ TEST(Suite, MissingRequiredKey) {
             std::string::npos);
 }
 
+TEST(Suite, ACheckpointStandsForTheSizes) {
+  Json json = small_suite();
+  json["models"][0] = {{"name", "m"}, {"checkpoint", "SmolLM2"}};
+  json["methods"] = {{{"method", "attnres"}, {"steps", 0}}, "gated_attention"};
+  const Suite suite = parse(json);
+  EXPECT_EQ(suite.models[0].checkpoint, "SmolLM2");
+  EXPECT_EQ(suite.methods[0].steps, 0);
+  EXPECT_EQ(parse(suite_to_json(suite)).models[0].checkpoint, "SmolLM2");
+  json["models"][0]["hidden_size"] = 64;
+  EXPECT_EQ(error_of(json.dump()),
+            "suites/x.json: models[0].hidden_size: comes from the checkpoint 'SmolLM2'; drop it");
+  json["models"][0] = {{"checkpoint", ""}};
+  EXPECT_NE(error_of(json.dump()).find("models[0].checkpoint: is empty"), std::string::npos);
+  EXPECT_NE(error_with("/methods/0", {{"method", "attnres"}, {"steps", 0}})
+                .find("methods[0].steps: 0 would evaluate the random weights of model 'm'"),
+            std::string::npos);
+}
+
 TEST(Suite, WrongType) {
   EXPECT_EQ(error_with("/training/steps", "20"),
             "suites/x.json: training.steps: must be an integer, not the string \"20\"");

@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/ops/from_blob.h>
 
+#include "baselines/checkpoint.h"
 #include "baselines/method_config.h"
 #include "models/initialization.h"
 
@@ -13,8 +14,7 @@ InitializationOptions initialization_options(const InitializationSpec& spec) {
   InitializationOptions options;
   options.initializer_range = spec.initializer_range;
   options.recency_bias = spec.recency_bias;
-  options.router_query_init =
-      spec.router_query_init == "zero" ? RouterQueryInit::kZero : RouterQueryInit::kNormal;
+  options.router_query_init = parse_router_query_init(spec.router_query_init);
   options.beta_raw = spec.beta_raw;
   options.gate_init = spec.gate_init;
   return options;
@@ -68,8 +68,13 @@ Decoder fresh_model(const Cell& cell, const RunDevice& device) {
   const auto seed = static_cast<std::uint64_t>(cell.seed);
   at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
   generator.set_current_seed(seed);
+  const auto options = initialization_options(cell.method.initialization);
+  if (!cell.checkpoint.empty()) {
+    return load_checkpoint_as(cell.checkpoint, config_of(cell).method, options, seed)
+        .to(at::TensorOptions(at::kFloat).device(torch_device(device)));
+  }
   Decoder model(config_of(cell), at::TensorOptions(at::kFloat));
-  initialize(model, initialization_options(cell.method.initialization), seed);
+  initialize(model, options, seed);
   return model.to(at::TensorOptions(at::kFloat).device(torch_device(device)));
 }
 

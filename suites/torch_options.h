@@ -21,7 +21,8 @@ ModelConfig config_of(const Cell& cell);
 TrainingOptions training_options(const TrainingSpec& spec, const RunDevice& device);
 QuantizationOptions quantization_options(const QuantizationSpec& spec);
 
-// Initialized from the cell's seed, which also seeds Torch's generator; float32 on the device.
+// Initialized from the cell's seed, which also seeds Torch's generator, or from its checkpoint;
+// float32 on the device.
 Decoder fresh_model(const Cell& cell, const RunDevice& device);
 
 }  // namespace oasis

@@ -1,14 +1,18 @@
 #include "suites/torch_stage_runner.h"
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <optional>
 #include <utility>
 
 #include "baselines/checkpoint.h"
 #include "baselines/method_config.h"
 #include "datasets/loader.h"
+#include "models/checkpoint_tensors.h"
 #include "models/evaluation.h"
 #include "models/quantization.h"
+#include "models/site_costs.h"
 #include "models/trainer.h"
 #include "suites/compute.h"
 #include "suites/stage_results.h"
@@ -21,14 +25,13 @@ namespace {
 
 constexpr const char* kTrainingFile = "training.safetensors";  // weights, optimizer, position
 constexpr const char* kFinalFolder = "final";                  // Hugging Face layout
-constexpr const char* kWeightsFile = "model.safetensors";
 
 // One pretraining: model, optimizer and data, from the last checkpoint if there is one.
 class Pretraining {
  public:
   Pretraining(const Plan& plan, const Cell& cell, const Stage& stage,
               const OpenedSuiteData::ForTraining& data, StageContext& context)
-      : spec_(plan.suite.training),
+      : spec_(training_of(plan.suite, cell.method)),
         stage_(stage),
         data_(data),
         context_(context),
@@ -118,7 +121,7 @@ class Pretraining {
     return outcome;
   }
 
-  const TrainingSpec& spec_;
+  const TrainingSpec spec_;
   const Stage& stage_;
   const OpenedSuiteData::ForTraining& data_;
   StageContext& context_;
@@ -225,17 +228,31 @@ StageOutcome TorchStageRunner::run(const Plan& plan, const Cell& cell, const Sta
   try {
     outcome.result =
         to_stage_result(evaluate(stage.quantization ? state_->quantized->model() : *state_->model,
-                                 batches, options, text, quantizer, progress));
+                                 batches, options, text, quantizer, progress),
+                        *data.tokenizer);
+    context.progress(static_cast<double>(blocks), "");
+    if (stage.quantization) {
+      outcome.result.site_statistics =
+          range_statistics(*state_->quantized, stage.quantization->calibration_batches *
+                                                   stage.quantization->calibration_batch_size);
+      if (const auto tokens = stage.quantization->site_cost_tokens) {
+        const auto costs =
+            measure_site_costs(*state_->model, *state_->quantized, first_tokens(batches, *tokens),
+                               [&](std::int64_t done, std::int64_t total) {
+                                 if (done == 0)
+                                   context.begin_progress(0, static_cast<double>(total), "sites");
+                                 stopped = context.stop_requested();
+                                 context.progress(static_cast<double>(done), "");
+                                 return !stopped;
+                               });
+        std::ranges::copy(site_cost_statistics(costs),
+                          std::back_inserter(outcome.result.site_statistics));
+      }
+    }
   } catch (const Error&) {
     if (!stopped) throw;
     outcome.kind = StageOutcome::Kind::kStopped;
     return outcome;
-  }
-  context.progress(static_cast<double>(blocks), "");
-  if (stage.quantization) {
-    outcome.result.site_statistics =
-        range_statistics(*state_->quantized, stage.quantization->calibration_batches *
-                                                 stage.quantization->calibration_batch_size);
   }
   return outcome;
 }

@@ -1,23 +1,17 @@
 #include "models/evaluation/outlier_recorder.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/abs.h>
-#include <ATen/ops/amax.h>
-#include <ATen/ops/logical_and.h>
-#include <ATen/ops/maximum.h>
-#include <ATen/ops/median.h>
 
 #include <algorithm>
 #include <limits>
 
 #include "kernels/activation_stats/activation_stats.h"
+#include "models/evaluation/massive_recorder.h"
 
 namespace oasis {
 namespace {
 
 constexpr double kKurtosisEpsilon = 1e-6;
-constexpr double kMassive = 100.0;           // |x| above this …
-constexpr double kMassiveToMedian = 1000.0;  // … and at least this times the median |x|
 
 // mean((x − μ)⁴)/(s⁴ + ε) of n values from their central moment sums [.., kActivationStats].
 at::Tensor kurtosis(const at::Tensor& stats, int64_t n, double epsilon) {
@@ -39,11 +33,6 @@ Entry& entry_of(std::vector<Entry>& entries, const std::string& name) {
 }
 
 }  // namespace
-
-bool is_layer_output(const std::string& site) {
-  constexpr std::string_view kLayers = "model.layers.";
-  return site.starts_with(kLayers) && site.find('.', kLayers.size()) == std::string::npos;
-}
 
 void OutlierRecorder::add(const std::string& name, const at::Tensor& activation,
                           bool with_kurtosis) {
@@ -103,35 +92,6 @@ void OutlierRecorder::report(EvaluationResult& result) const {
       }
     }
   }
-}
-
-void MassiveActivationRecorder::add(const std::string& site, const at::Tensor& activation) {
-  if (!is_layer_output(site)) return;
-  const auto x = activation.abs().flatten(1);
-  const auto median = std::get<0>(x.median(-1, /*keepdim=*/true));
-  const auto massive = (x > kMassive).logical_and(x >= kMassiveToMedian * median);
-  auto& layer = entry_of(layers_, site);
-  layer.count.add(massive.sum(-1), {0});
-  const auto ratio = (x.amax(-1) / median.squeeze(-1)).to(at::kDouble).amax();
-  layer.max_to_median =
-      layer.max_to_median.defined() ? at::maximum(layer.max_to_median, ratio) : ratio;
-}
-
-void MassiveActivationRecorder::report(EvaluationResult& result) const {
-  double count = 0.0, largest = 0.0;
-  int64_t sequences = 0;
-  for (const auto& layer : layers_) {
-    const double mean = layer.count.mean(), ratio = layer.max_to_median.item<double>();
-    sequences = layer.count.count();
-    count += mean;
-    largest = max_or_nan(ratio, largest);
-    result.statistics.push_back({layer.name, "massive_activations", mean, sequences});
-    result.statistics.push_back({layer.name, "max_to_median", ratio, sequences});
-  }
-  const auto layers = static_cast<int64_t>(layers_.size());
-  result.metrics.push_back({"massive_activations", count, "1/sequence", sequences, ""});
-  result.metrics.push_back(
-      {"massive_activations/max_to_median", largest, "1", sequences * layers, ""});
 }
 
 }  // namespace oasis

@@ -1,5 +1,4 @@
-// Outlier figures of every recorded site, and massive activations of the layer outputs.
-// Definitions: models/evaluation.h.
+// Outlier figures of every recorded site. Definitions: models/evaluation.h.
 #pragma once
 
 #include <array>
@@ -35,22 +34,5 @@ class OutlierRecorder {
 
   std::vector<Site> sites_;  // in the order of the forward pass
 };
-
-class MassiveActivationRecorder {
- public:
-  void add(const std::string& site, const at::Tensor& activation);  // layer outputs; else ignored
-  void report(EvaluationResult& result) const;
-
- private:
-  struct Layer {
-    std::string name;
-    RunningMean count;         // per sequence
-    at::Tensor max_to_median;  // [], the largest so far
-  };
-  std::vector<Layer> layers_;
-};
-
-// "model.layers.{i}"
-bool is_layer_output(const std::string& site);
 
 }  // namespace oasis

@@ -19,6 +19,8 @@
 #include "datasets/registry.h"
 #include "models/evaluation.h"
 #include "models/safetensors.h"
+#include "models/site_costs.h"
+#include "suites/commands/outlier_report.h"
 #include "suites/compute.h"
 #include "suites/quantization_flags.h"
 #include "suites/torch_options.h"
@@ -36,6 +38,7 @@ struct EvaluateArguments {
   int64_t block_length = 512;
   int64_t sequences = 0;  // 0: all
   int64_t batch_size = 8;
+  int64_t site_costs = 0;  // tokens; 0: not measured
   std::string dtype = "float32", device = "auto";
   QuantizationFlags quantization;
   bool json = false, statistics = false;
@@ -155,11 +158,31 @@ void print_table(const EvaluationResult& result, bool with_statistics) {
   }
 }
 
+SiteCosts site_costs(const Decoder& model, QuantizedModel& quantized, const at::Tensor& tokens,
+                     const EvaluateArguments& arguments, ProgressLine& progress) {
+  const auto chosen = first_tokens(
+      tokens.to(model.embed_tokens().device()).split(arguments.batch_size), arguments.site_costs);
+  const auto costs = measure_site_costs(model, quantized, chosen, [&](int64_t done, int64_t total) {
+    if (done == 0) {
+      progress.begin("quantizing one site at a time", 0, static_cast<double>(total), "sites");
+    }
+    progress.update(static_cast<double>(done));
+    return true;
+  });
+  progress.update(static_cast<double>(costs.sites.size()));
+  progress.end();
+  return costs;
+}
+
 void run(const EvaluateArguments& arguments) {
   if (arguments.tokens.empty() == arguments.dataset.empty()) {
     throw bad_input("what to evaluate on? Give either --tokens FILE or --dataset NAME");
   }
   arguments.quantization.check();
+  if (arguments.site_costs > 0 && !arguments.quantization.given()) {
+    throw bad_input(
+        "--site-costs is for quantization; give --weight-bits and --activation-bits too");
+  }
   const auto type = parse_dtype(arguments.dtype);
   const auto device = torch_device(choose_device(arguments.device, "float32", "--device"));
   const auto vocabulary = read_checkpoint_config(arguments.checkpoint).vocab_size;
@@ -182,10 +205,21 @@ void run(const EvaluateArguments& arguments) {
                                quantized ? &quantized->observer() : nullptr, report);
   progress.update(static_cast<double>(sequences));
   progress.end();
+  std::optional<SiteCosts> costs;
+  if (arguments.site_costs > 0) {
+    costs = site_costs(model, *quantized, input.tokens, arguments, progress);
+  }
+  const auto tokenizer =
+      has_tokenizer(arguments.checkpoint) ? load_tokenizer(arguments.checkpoint) : nullptr;
   if (arguments.json) {
-    fmt::print("{}\n", to_json(result, arguments.statistics).dump(2));
+    auto json = to_json(result, arguments.statistics);
+    if (!quantized) json["massive_activations"] = massive_json(result, tokenizer.get());
+    if (costs) json["site_costs"] = site_costs_json(*costs);
+    fmt::print("{}\n", json.dump(2));
   } else {
     print_table(result, arguments.statistics);
+    print_massive(result, tokenizer.get());
+    if (costs) print_site_costs(*costs);
   }
 }
 
@@ -224,6 +258,11 @@ void add_evaluate_command(CLI::App& app) {
       ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
       ->capture_default_str();
   arguments->quantization.add_to(*command);
+  command
+      ->add_option("--site-costs", arguments->site_costs,
+                   "Also the perplexity of the first this many tokens with each quantization "
+                   "point and each weight quantized alone: a forward pass for each")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
   command->add_flag("--statistics", arguments->statistics,
                     "Also the figures of each site, layer, head and source");
   command->add_flag("--json", arguments->json, "Print JSON");

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/remainder.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <CLI/CLI.hpp>
@@ -126,6 +127,45 @@ TEST_F(EvaluateCommand, QuantizedGivesTheLossAlone) {
           "{calibration} --points all_inputs --dtype float64 --json"));
   EXPECT_EQ(json["metrics"].size(), 4u);
   EXPECT_GT(metric(json, "loss")["value"], 0.0);
+}
+
+TEST_F(EvaluateCommand, MassiveActivationsAreNamed) {
+  const auto folder = folder_ / "model";
+  auto model = load_checkpoint(folder, at::kFloat);
+  model.embed_tokens()['!'][3] = 1e5;
+  save_checkpoint(model, folder);
+  save_tokens("tokens", at::tensor({65, 66, 33, 67, 33, 68}, at::kLong).view({2, 3}));
+  const auto json = nlohmann::json::parse(run("{model} --tokens {tokens} --json"));
+  const auto& massive = json["massive_activations"];
+  EXPECT_EQ(massive["places"], 2);
+  ASSERT_EQ(massive["rows"].size(), 2u);
+  for (const auto& row : massive["rows"]) {
+    EXPECT_EQ(row["token"], '!');
+    EXPECT_EQ(row["text"], "!");
+    EXPECT_EQ(row["channel"], 3);
+    EXPECT_EQ(row["layers"], (nlohmann::json{0, 0}));
+    EXPECT_EQ(row["n"], 1);
+    EXPECT_TRUE(row["position"] == 2 || row["position"] == 1);
+  }
+  const auto table = run("{model} --tokens {tokens}");
+  EXPECT_TRUE(contains(table, "massive activations: 2 places, layers 0 to 0"));
+  EXPECT_TRUE(contains(table, "\"!\""));
+}
+
+TEST_F(EvaluateCommand, SiteCostsRankEverySite) {
+  const std::string arguments =
+      "{model} --tokens {tokens} --weight-bits 3 --activation-bits 3 --calibration {calibration} "
+      "--site-costs 30";
+  const auto json = nlohmann::json::parse(run(arguments + " --json"));
+  const auto& costs = json["site_costs"];
+  EXPECT_EQ(costs["n"], 2 * 14);
+  EXPECT_EQ(costs["sites"].size(), 12u + 7u + 1u);
+  for (size_t i = 1; i < costs["sites"].size(); ++i) {
+    EXPECT_GE(costs["sites"][i - 1]["perplexity"], costs["sites"][i]["perplexity"]);
+  }
+  const auto table = run(arguments);
+  EXPECT_TRUE(contains(table, costs["sites"][0]["site"].get<std::string>()));
+  EXPECT_TRUE(contains(message("{model} --tokens {tokens} --site-costs 30"), "--weight-bits"));
 }
 
 TEST_F(EvaluateCommand, ContradictionsAreNamed) {

@@ -28,9 +28,9 @@ class Program:
     def __init__(self, path, folder):
         self.path, self.folder, self.calls = path, folder, 0
 
-    def run(self, *arguments, status=0):
+    def run(self, *arguments, status=0, timeout=300):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run([self.path, *map(str, arguments)], capture_output=True, text=True, timeout=300,
+        done = subprocess.run([self.path, *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
                               env=environment)
         assert done.returncode == status, f"oasis {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
         return done
