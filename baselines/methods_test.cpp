@@ -1,5 +1,9 @@
-// What every method must be in every routing form: causal, and blind to the rest of its batch.
+// What every method must be in every routing form: causal, blind to the rest of its batch, and the
+// same with a key-value cache as without.
+#include <ATen/ops/argmax.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -7,6 +11,8 @@
 
 #include "baselines/method_config.h"
 #include "baselines/registry.h"
+#include "models/generation/generator.h"
+#include "models/generation/inference_weights.h"
 #include "models/model_testing.h"
 
 namespace oasis {
@@ -79,6 +85,93 @@ TEST(MethodsTest, ASequenceDoesNotDependOnItsBatch) {
     auto other = tokens.clone();
     other.narrow(0, 1, 2).copy_(some_tokens(2, 7) + 3).remainder_(19);
     EXPECT_TRUE(at::equal(logits(model, other).select(0, 0), together.select(0, 0)));
+  });
+}
+
+// Prompts of odd lengths, prefilled in two passes and in other places than they were given in, then
+// one position after the other, each held against the whole forward pass over its sequence.
+TEST(MethodsTest, ACacheChangesNothing) {
+  const std::vector<int64_t> prompt_lengths = {5, 1, 7}, places = {2, 0, 1};
+  constexpr int64_t kNew = 6;
+  const auto tokens = some_tokens(3, 7 + kNew);  // of the sequence in each place
+  const auto length_at = [&](int64_t place) {
+    for (size_t i = 0; i < places.size(); ++i) {
+      if (places[i] == place) return prompt_lengths[i];
+    }
+    return int64_t{0};
+  };
+  for_every_method_and_form([&](const Decoder& wide) {
+    for (const auto& [type, tolerance] :
+         {std::pair(at::kDouble, 1e-12), std::pair(at::kFloat, 1e-4)}) {
+      const auto model = inference_weights(wide, type, at::kCPU);
+      std::vector<at::Tensor> expected;  // by place [T, V]
+      for (int64_t b = 0; b < 3; ++b) {
+        expected.push_back(
+            logits(wide, tokens.narrow(0, b, 1).narrow(1, 0, length_at(b) + kNew))[0]);
+      }
+      const KeyValueCache cache(model.config(), 3, 7 + kNew, at::TensorOptions(type));
+      const auto expect_logits = [&](const at::Tensor& hidden, int64_t b, int64_t position) {
+        const auto found = model.logits(hidden).to(at::kDouble);
+        EXPECT_LE((found - expected[static_cast<size_t>(b)][position]).abs().max().item<double>(),
+                  tolerance)
+            << "place " << b << " position " << position;
+      };
+      for (const auto& group : {std::vector<size_t>{0, 1}, std::vector<size_t>{2}}) {
+        const int64_t longest = prompt_lengths[group[0]];
+        auto padded = at::zeros({std::ssize(group), longest}, at::kLong);
+        std::vector<int64_t> rows;
+        for (size_t i = 0; i < group.size(); ++i) {
+          rows.push_back(places[group[i]]);
+          const int64_t n = prompt_lengths[group[i]];
+          padded[static_cast<int64_t>(i)].narrow(0, 0, n).copy_(
+              tokens[rows.back()].narrow(0, 0, n));
+        }
+        const auto hidden =
+            model.forward(padded, CacheUse{.cache = cache, .rows = at::tensor(rows, at::kLong)});
+        for (size_t i = 0; i < group.size(); ++i) {
+          const int64_t last = prompt_lengths[group[i]] - 1;
+          expect_logits(hidden[static_cast<int64_t>(i)][last], rows[i], last);
+        }
+      }
+      for (int64_t step = 0; step < kNew; ++step) {
+        auto positions = at::zeros({3}, at::kLong), next = at::zeros({3, 1}, at::kLong);
+        for (int64_t b = 0; b < 3; ++b) {
+          positions[b] = length_at(b) + step;
+          next[b][0] = tokens[b][length_at(b) + step];
+        }
+        const auto hidden = model.forward(next, CacheUse{.cache = cache, .positions = positions});
+        for (int64_t b = 0; b < 3; ++b) {
+          expect_logits(hidden[b][0], b, length_at(b) + step);
+        }
+      }
+    }
+  });
+}
+
+// The tokens that repeated whole forward passes would choose, whatever the batch.
+TEST(MethodsTest, GeneratedTokensAreThoseOfWholePasses) {
+  const std::vector<Prompt> prompts = {{3, 1, 4, 1, 5}, {9}, {2, 6, 5, 3, 5, 8, 9, 7}, {9, 3}};
+  constexpr int64_t kNew = 7;
+  for_every_method_and_form([&](const Decoder& model) {
+    std::vector<Prompt> expected;
+    for (auto sequence : prompts) {
+      const auto prompt_length = std::ssize(sequence);
+      for (int64_t i = 0; i < kNew; ++i) {
+        const std::vector<int64_t> ids(sequence.begin(), sequence.end());
+        const auto row = logits(model, at::tensor(ids, at::kLong).unsqueeze(0))[0][-1];
+        sequence.push_back(static_cast<uint32_t>(row.argmax().item<int64_t>()));
+      }
+      expected.emplace_back(sequence.begin() + prompt_length, sequence.end());
+    }
+    for (const int64_t batch : {1, 3, 4}) {
+      std::vector<Prompt> found(prompts.size());
+      Generator(model, {.max_new_tokens = kNew, .batch = batch, .prefill_tokens = 9})
+          .generate(prompts, [&](size_t i, uint32_t token) {
+            found[i].push_back(token);
+            return true;
+          });
+      EXPECT_EQ(found, expected) << "batch " << batch;
+    }
   });
 }
 

@@ -1,5 +1,6 @@
 #include "models/decoder.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
@@ -119,6 +120,12 @@ at::Tensor Decoder::logits(const at::Tensor& hidden) const {
 
 at::Tensor Decoder::forward(const at::Tensor& tokens, ForwardObserver* observer) const {
   return ForwardPass(*this, tokens, observer).run();
+}
+
+at::Tensor Decoder::forward(const at::Tensor& tokens, const CacheUse& cache,
+                            ForwardObserver* observer) const {
+  const at::NoGradGuard no_grad;
+  return ForwardPass(*this, tokens, observer, &cache).run();
 }
 
 std::pair<at::Tensor, at::Tensor> Decoder::loss(const at::Tensor& tokens,

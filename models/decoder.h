@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "models/forward_observer.h"
+#include "models/generation/key_value_cache.h"
 #include "models/model_config.h"
 
 namespace oasis {
@@ -62,6 +63,9 @@ class Decoder {
 
   // The final norm's output [B, T, D] for int64 tokens [B, T] on the model's device.
   at::Tensor forward(const at::Tensor& tokens, ForwardObserver* observer = nullptr) const;
+  // The same with a key-value cache that the pass fills or goes on from. Without gradients.
+  at::Tensor forward(const at::Tensor& tokens, const CacheUse& cache,
+                     ForwardObserver* observer = nullptr) const;
 
   // [.., V] from forward's output. The head is the embedding where the two are tied.
   at::Tensor logits(const at::Tensor& hidden) const;
@@ -84,6 +88,7 @@ class Decoder {
 
   // A head of its own even when tied: the unquantized embedding of a quantized model.
   void set_head(at::Tensor head) { separate_head_ = std::move(head); }
+  bool has_separate_head() const { return separate_head_.defined(); }
 
  private:
   // Calls visitor(name, tensor, shape) for every parameter that this configuration has.

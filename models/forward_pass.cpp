@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/embedding.h>
@@ -10,8 +11,10 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 
 #include "kernels/attention/attention.h"
+#include "kernels/decode_attention/decode_attention.h"
 #include "kernels/gated_mlp/gated_product.h"
 #include "kernels/head_gate/head_gate.h"
 #include "kernels/linear/linear.h"
@@ -22,21 +25,24 @@
 
 namespace oasis {
 
-ForwardPass::ForwardPass(const Decoder& model, const at::Tensor& tokens, ForwardObserver* observer)
+ForwardPass::ForwardPass(const Decoder& model, const at::Tensor& tokens, ForwardObserver* observer,
+                         const CacheUse* cache)
     : model_(model),
       config_(model.config()),
       tokens_(tokens),
       observer_(observer),
+      cache_(cache),
       batch_(tokens.size(0)),
       length_(tokens.size(1)),
+      context_(cache == nullptr ? length_ : cache->cache.context()),
       explicit_points_(observer != nullptr && observer->has_points()),
       rope_divisors_(
-          config_.rope_scaling.divisors(config_.rope_theta, config_.rotary_dim(), length_)) {
-  if (config_.sliding_window > 0 && length_ > config_.sliding_window) {
+          config_.rope_scaling.divisors(config_.rope_theta, config_.rotary_dim(), context_)) {
+  if (config_.sliding_window > 0 && context_ > config_.sliding_window) {
     throw bad_input(
         "sequences of {} tokens are longer than the model's sliding_window = {}; give shorter "
         "ones: attention is full here",
-        length_, config_.sliding_window);
+        context_, config_.sliding_window);
   }
 }
 
@@ -95,34 +101,60 @@ at::Tensor ForwardPass::heads(const at::Tensor& projected) const {
 at::Tensor ForwardPass::rotate(const at::Tensor& x, const at::Tensor& gain) {
   const auto& scaling = config_.rope_scaling;
   const int64_t rotated = config_.rotary_dim(), rest = config_.head_dim - rotated;
-  if (rest == 0 && gain.defined()) {
-    return rms_norm_rope(x, gain, config_.rms_norm_eps, config_.rope_theta, 0, rope_divisors_,
-                         scaling.attention_factor);
-  }
-  const auto y = gain.defined() ? rms_norm(x, gain, config_.rms_norm_eps) : x;
-  const auto turned = [&](const at::Tensor& part) {
+  // `norm`: undefined where there is none.
+  const auto turned = [&](const at::Tensor& part, const at::Tensor& norm) {
+    if (decodes()) {
+      return rope_at(part, norm, config_.rms_norm_eps, config_.rope_theta,
+                     {cache_->positions, context_}, rope_divisors_, scaling.attention_factor);
+    }
+    if (norm.defined()) {
+      return rms_norm_rope(part, norm, config_.rms_norm_eps, config_.rope_theta, 0, rope_divisors_,
+                           scaling.attention_factor);
+    }
     return rope(part, config_.rope_theta, 0, rope_divisors_, scaling.attention_factor);
   };
-  if (rest == 0) return turned(y);
-  return at::cat({turned(y.narrow(-1, 0, rotated)), y.narrow(-1, rotated, rest)}, -1);
+  if (rest == 0) return turned(x, gain);
+  const auto y = gain.defined() ? rms_norm(x, gain, config_.rms_norm_eps) : x;
+  return at::cat({turned(y.narrow(-1, 0, rotated), {}), y.narrow(-1, rotated, rest)}, -1);
 }
 
-std::pair<at::Tensor, at::Tensor> ForwardPass::attend(int64_t layer, const at::Tensor& q,
-                                                      const at::Tensor& k, const at::Tensor& v) {
+std::tuple<at::Tensor, at::Tensor> ForwardPass::attend(int64_t layer, const at::Tensor& q,
+                                                       const at::Tensor& k, const at::Tensor& v) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
   const auto& normalizer = config_.method.token;
-  const bool wants_probabilities = observer_ != nullptr && observer_->has_attention();
-  if (!explicit_points_ && !wants_probabilities) {
-    auto [context, rho] = oasis::attention(q, k, v, normalizer, scale);
-    return {context, rho};
+  const bool by_parts = explicit_points_ || (observer_ != nullptr && observer_->has_attention());
+  if (cache_ == nullptr || !cache_->decodes()) {
+    if (cache_ != nullptr) cache_->cache.store(layer, cache_->rows, k, v);
+    if (by_parts) return attend_with_points(layer, q, k, v);
+    return oasis::attention(q, k, v, normalizer, scale);
   }
+  const auto [keys, values] = cache_->cache.of_layer(layer, batch_);
+  if (!by_parts) {
+    return decode_attention(q, k, v, keys, values, cache_->positions, normalizer, scale);
+  }
+  append_to_cache(k, v, keys, values, cache_->positions);
+  const auto places = at::arange(context_, cache_->positions.options());
+  const auto hidden = (places > cache_->positions.unsqueeze(1)).view({batch_, 1, 1, context_});
+  return attend_with_points(layer, q, keys, values, hidden);
+}
+
+std::tuple<at::Tensor, at::Tensor> ForwardPass::attend_with_points(int64_t layer,
+                                                                   const at::Tensor& q,
+                                                                   const at::Tensor& k,
+                                                                   const at::Tensor& v,
+                                                                   const at::Tensor& hidden) {
   const auto name = fmt::format("model.layers.{}.self_attn", layer);
+  const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
   const int64_t group = config_.num_attention_heads / config_.num_key_value_heads;
   const auto keys = group == 1 ? k : k.repeat_interleave(group, 1);
   const auto values = group == 1 ? v : v.repeat_interleave(group, 1);
   const auto scores = point(name + ".scores", at::matmul(q, keys.transpose(-2, -1)) * scale);
-  const auto [probs, rho] = attention_weights(scores, normalizer);
-  if (wants_probabilities) observer_->attention(layer, probs, rho);
+  const auto [probs, rho] =
+      hidden.defined()
+          ? normalize(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()),
+                      config_.method.token)
+          : attention_weights(scores, config_.method.token);
+  if (observer_->has_attention()) observer_->attention(layer, probs, rho);
   return {at::matmul(point(name + ".probs", probs), values.to(probs.scalar_type())), rho};
 }
 

@@ -1,8 +1,8 @@
 // One forward pass of a decoder over one batch. Internal to models/.
 //
-// A key-value cache belongs between RoPE and the attention operator, in `attend`: RoPE and the
-// operator's causal mask already take an offset between keys and queries. Depth routing is
-// position by position and needs no cache.
+// With a key-value cache the same code prefills it or goes on from it by one position: they differ
+// from a plain pass in `rotate` and `attend` alone. Depth routing is position by position, so a new
+// position needs nothing of the ones before it but their keys and values.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -17,12 +18,15 @@
 #include "kernels/depth_route/depth_history.h"
 #include "models/decoder.h"
 #include "models/forward_observer.h"
+#include "models/generation/key_value_cache.h"
 
 namespace oasis {
 
 class ForwardPass {
  public:
-  ForwardPass(const Decoder& model, const at::Tensor& tokens, ForwardObserver* observer);
+  // `cache` (null: none) is what the pass fills or goes on from.
+  ForwardPass(const Decoder& model, const at::Tensor& tokens, ForwardObserver* observer,
+              const CacheUse* cache = nullptr);
 
   at::Tensor run();  // the final norm's output [B, T, D]
 
@@ -48,8 +52,14 @@ class ForwardPass {
   // RoPE on x [B, H, T, d], after the QK norm where there is a gain
   at::Tensor rotate(const at::Tensor& x, const at::Tensor& gain);
   // [B, H, T, d] and null posterior [B, H, T]
-  std::pair<at::Tensor, at::Tensor> attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                                           const at::Tensor& v);
+  std::tuple<at::Tensor, at::Tensor> attend(int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                                            const at::Tensor& v);
+  // The same on explicit scores; in decoding `hidden` [B, 1, 1, C] tells the keys that do not exist
+  // yet from those that do.
+  std::tuple<at::Tensor, at::Tensor> attend_with_points(int64_t layer, const at::Tensor& q,
+                                                        const at::Tensor& k, const at::Tensor& v,
+                                                        const at::Tensor& hidden = {});
+  bool decodes() const { return cache_ != nullptr && cache_->decodes(); }
 
   at::Tensor linear(const at::Tensor& x, const Linear& weights, const std::string& name);
   // Several linear layers of one input.
@@ -58,7 +68,9 @@ class ForwardPass {
   // The norm of h, a point and a site, after h += branch.
   at::Tensor add_and_norm(at::Tensor& h, const at::Tensor& branch, const std::string& sum,
                           const at::Tensor& weight, const std::string& name);
-  bool recomputes() const { return model_.recompute() && observer_ == nullptr; }
+  bool recomputes() const {
+    return model_.recompute() && observer_ == nullptr && cache_ == nullptr;
+  }
   at::Tensor point(const std::string& name, const at::Tensor& value);
   void site(const std::string& name, const at::Tensor& value);
 
@@ -81,7 +93,9 @@ class ForwardPass {
   const ModelConfig& config_;
   at::Tensor tokens_;
   ForwardObserver* observer_;
+  const CacheUse* cache_;
   int64_t batch_, length_;
+  int64_t context_;  // positions that the sequences may come to have: T, or what the cache holds
   bool explicit_points_;
   std::vector<double> rope_divisors_;
 

@@ -12,6 +12,7 @@
 #include "suites/commands/doctor_command.h"
 #include "suites/commands/evaluate_command.h"
 #include "suites/commands/export_command.h"
+#include "suites/commands/generate_command.h"
 #include "suites/commands/gsm8k_command.h"
 #include "suites/commands/inspect_command.h"
 #include "suites/commands/plan_command.h"
@@ -49,6 +50,7 @@ int main(int argc, char** argv) {
   oasis::add_export_command(app);
   oasis::add_inspect_command(app);
   oasis::add_evaluate_command(app);
+  oasis::add_generate_command(app);
   oasis::add_gsm8k_command(app);
   oasis::add_data_command(app);
   oasis::add_tokenize_command(app);

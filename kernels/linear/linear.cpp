@@ -3,12 +3,15 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
 #include <string_view>
+
+#include "kernels/linear/thin_product.h"
 
 namespace oasis {
 namespace {
@@ -97,6 +100,23 @@ class LinearsFunction : public torch::autograd::Function<LinearsFunction> {
   }
 };
 
+// The weights as one matrix, where no gradient is asked for and they follow each other in memory;
+// else undefined.
+at::Tensor joined(const std::vector<at::Tensor>& weights) {
+  const auto& first = weights.front();
+  if (weights.size() == 1 || at::GradMode::is_enabled() || !first.is_contiguous()) return {};
+  int64_t rows = 0;
+  for (const auto& weight : weights) {
+    if (!weight.is_contiguous() || !weight.is_alias_of(first) ||
+        weight.scalar_type() != first.scalar_type() || weight.size(1) != first.size(1) ||
+        weight.storage_offset() != first.storage_offset() + rows * first.size(1)) {
+      return {};
+    }
+    rows += weight.size(0);
+  }
+  return first.as_strided({rows, first.size(1)}, {first.size(1), 1});
+}
+
 // The type of the products, where LinearsFunction serves.
 std::optional<at::ScalarType> product_type(const at::Tensor& x,
                                            const std::vector<at::Tensor>& weights) {
@@ -125,6 +145,14 @@ at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b) {
 }
 
 std::vector<at::Tensor> linears(const at::Tensor& x, const std::vector<at::Tensor>& weights) {
+  if (const auto whole = joined(weights); whole.defined()) {
+    std::vector<int64_t> rows;
+    for (const auto& weight : weights) rows.push_back(weight.size(0));
+    return linears(x, {whole})[0].split_with_sizes(rows, -1);
+  }
+  if (weights.size() == 1 && !at::GradMode::is_enabled() && thin_product_serves(x, weights[0])) {
+    return {thin_product(x, weights[0])};
+  }
   if (const auto type = product_type(x, weights)) {
     return LinearsFunction::apply(x, at::TensorList(weights), *type);
   }

@@ -17,7 +17,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 
 // x·W_iᵀ for several weights [out_i, in] of one input. In the backward pass the products add up
 // x's gradient themselves. On the GPU under autocast they run in its type, and the gradient of a
-// float32 weight leaves its product in float32.
+// float32 weight leaves its product in float32. Without gradients, weights that follow each other
+// in memory (inference_weights.h lays them so) make one product, of which the results are views.
 std::vector<at::Tensor> linears(const at::Tensor& x, const std::vector<at::Tensor>& weights);
 
 // a·b for matrices [M, K] and [K, N] of any strides, by the same library. Not recorded by autograd.

@@ -4,6 +4,7 @@
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include <array>
@@ -49,6 +50,45 @@ TEST(Linear, ProductsOfTransposedAndSlicedMatrices) {
   const auto left = a.slice(1, 3, 80), right = b.slice(0, 10, 87).slice(1, 20, 180);
   EXPECT_LE(error(matrix_product(left, right), at::mm(left.to(at::kDouble), right.to(at::kDouble))),
             1e-6);
+}
+
+TEST(Linear, NeighboursInMemoryAreOneProduct) {
+  at::manual_seed(6);
+  const auto whole = at::randn({30, 12});
+  const auto x = at::randn({2, 5, 12});
+  const std::vector<at::Tensor> weights = {whole.narrow(0, 3, 8), whole.narrow(0, 11, 4),
+                                           whole.narrow(0, 15, 10)};
+  for (const bool gradients : {true, false}) {
+    const c10::AutoGradMode mode(gradients);
+    const auto found = linears(x, weights);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      EXPECT_TRUE(at::allclose(found[i], at::linear(x, weights[i]), 1e-5, 1e-6));
+    }
+    EXPECT_EQ(found[0].is_alias_of(found[1]), !gradients);
+    // A gap between them.
+    const auto apart = linears(x, {weights[0], weights[2]});
+    EXPECT_FALSE(apart[0].is_alias_of(apart[1]));
+  }
+}
+
+// The kernel for few rows, on both sides of where it serves; a row's bits are its own.
+TEST(Linear, FewRowsWithoutGradients) {
+  at::manual_seed(7);
+  const c10::AutoGradMode without(false);
+  for (const auto& [in, out] : {std::array{576, 193}, std::array{13, 5}, std::array{8, 1}}) {
+    const auto w = at::randn({out, in});
+    const auto x = at::randn({10, 1, in});
+    for (int64_t rows = 1; rows <= 10; ++rows) {
+      const auto part = x.narrow(0, 10 - rows, rows);
+      const auto expected = at::linear(part.to(at::kDouble), w.to(at::kDouble));
+      const auto found = oasis::linear(part, w);
+      EXPECT_LE(error(found, expected), 2 * error(at::linear(part, w), expected) + 1e-7);
+      if (rows <= 8) {
+        const auto last = oasis::linear(x.narrow(0, 9, 1), w);
+        EXPECT_TRUE(at::equal(found.narrow(0, rows - 1, 1), last)) << rows << " rows";
+      }
+    }
+  }
 }
 
 TEST(Linear, RepeatsBitForBit) {

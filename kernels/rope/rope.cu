@@ -86,8 +86,9 @@ __global__ void __launch_bounds__(kBlock, kNorm ? 4 : 5) rope_kernel(Rope p, int
     const T* row = row_of<const T>(p.x, b, h, t) + lane.column;
     low_pack = load_pack<kPack>(row);
     high_pack = load_pack<kPack>(row + lane.half);
-    load(p.cosine + t * lane.half + lane.column, cosine);
-    load(p.sine + t * lane.half + lane.column, sine);
+    const int64_t row_of_angles = p.first == nullptr ? t : min(p.first[b] + int64_t{t}, p.rows - 1);
+    load(p.cosine + row_of_angles * lane.half + lane.column, cosine);
+    load(p.sine + row_of_angles * lane.half + lane.column, sine);
   }
   float low[kPack], high[kPack];
   unpack(low_pack, low);

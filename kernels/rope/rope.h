@@ -28,4 +28,16 @@ at::Tensor rms_norm_rope(const at::Tensor& x, const at::Tensor& weight, double e
                          int64_t offset = 0, at::ArrayRef<double> divisors = {},
                          double magnitude = 1.0);
 
+// Positions of their own for every sequence, as in decoding: sequence b begins at first[b], and
+// angle φ_i = (first_b + t)·theta^(−2i/d)/divisors_i.
+struct SequencePositions {
+  at::Tensor first;   // int64 [B], contiguous, on x's device, >= 0
+  int64_t limit = 0;  // no position reaches it; the GPU takes the last one below for those that do
+};
+
+// rope, behind an RMSNorm of each head where `gain` [d] is defined. Not differentiable.
+at::Tensor rope_at(const at::Tensor& x, const at::Tensor& gain, double eps, double theta,
+                   const SequencePositions& positions, at::ArrayRef<double> divisors = {},
+                   double magnitude = 1.0);
+
 }  // namespace oasis

@@ -43,7 +43,7 @@ struct RopeOnDevice {
 
   static at::Tensor rotate(const at::Tensor& x_input, const at::Tensor& cosine,
                            const at::Tensor& sine, int direction, const at::Tensor& gain_input,
-                           double eps) {
+                           double eps, const at::Tensor& first) {
     const c10::cuda::CUDAGuard guard(x_input.device());
     const auto x = readable(x_input), gain = readable_gain(gain_input);
     auto y = at::empty_like(x);
@@ -56,6 +56,8 @@ struct RopeOnDevice {
                 .y = heads(y),
                 .cosine = cosine.const_data_ptr<float>(),
                 .sine = sine.const_data_ptr<float>(),
+                .first = first.defined() ? first.const_data_ptr<int64_t>() : nullptr,
+                .rows = cosine.size(0),
                 .direction = static_cast<float>(direction),
                 .gain = gain.defined() ? gain.const_data_ptr<float>() : nullptr,
                 .eps = static_cast<float>(eps),

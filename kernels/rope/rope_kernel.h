@@ -21,10 +21,12 @@ struct Rope {
   ElementType type;
   int64_t B, H, T, d;  // B·H·T < 2^31
   Heads x, y;
-  const float* cosine;  // [T, d/2]
-  const float* sine;    // [T, d/2]
-  float direction;      // +1 rotates, −1 rotates back
-  const float* gain;    // [d], or null: no norm
+  const float* cosine;   // [rows, d/2]
+  const float* sine;     // [rows, d/2]
+  const int64_t* first;  // [B], the row of a sequence's first position; null: 0
+  int64_t rows;          // T or more; positions beyond take the last one
+  float direction;       // +1 rotates, −1 rotates back
+  const float* gain;     // [d], or null: no norm
   float eps;
   cudaStream_t stream;
 };

@@ -110,6 +110,27 @@ TEST(RopeTest, BehindANormOfEachHead) {
       std::string::npos);
 }
 
+// Each sequence as if it were alone at its offset.
+TEST(RopeTest, PositionsPerSequence) {
+  const auto x = draw({3, 5, 2, 8}, 1, 0).transpose(1, 2), weight = draw({8}, 1, 1);
+  const std::vector<double> divisors = {1, 1.5, 2, 3};
+  const SequencePositions positions{at::tensor({7, 0, 95}, at::kLong), 100};
+  const auto plain = rope_at(x, {}, 0, 1e4, positions, divisors, 1.19);
+  const auto normed = rope_at(x, weight, 1e-6, 1e4, positions, divisors, 1.19);
+  EXPECT_EQ(plain.strides(), x.strides());
+  for (int64_t b = 0; b < 3; ++b) {
+    const auto one = x.narrow(0, b, 1);
+    const auto offset = positions.first[b].item<int64_t>();
+    EXPECT_TRUE(at::equal(plain.narrow(0, b, 1), rope(one, 1e4, offset, divisors, 1.19)));
+    EXPECT_TRUE(at::equal(normed.narrow(0, b, 1),
+                          rms_norm_rope(one, weight, 1e-6, 1e4, offset, divisors, 1.19)));
+  }
+  EXPECT_NE(message_of([&] {
+              rope_at(x, {}, 0, 1e4, {at::tensor({7, 0, 96}, at::kLong), 100});
+            }).find("positions 96 to 100 of sequence 2"),
+            std::string::npos);
+}
+
 TEST(RopeTest, GradientOfStridedInput) {
   const Setting s{1e4, 2};
   const auto swapped = [](const Operation& operation) -> Operation {

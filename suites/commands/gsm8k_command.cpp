@@ -16,7 +16,9 @@
 #include "datasets/gsm8k/prompts.h"
 #include "results/find_database.h"
 #include "results/table_text.h"
+#include "suites/commands/gsm8k_generate_command.h"
 #include "suites/gsm8k_scores.h"
+#include "suites/gsm8k_table.h"
 #include "support/error.h"
 
 namespace oasis {
@@ -59,18 +61,6 @@ void print_prompts(const PromptsOptions& options) {
   }
 }
 
-OrderedJson pass_at_1_json(const gsm8k::PassAt1& count) {
-  const auto interval = count.interval();
-  return {{"name", count.metric_name()},
-          {"value", count.value()},
-          {"unit", "1"},
-          {"n", count.n},
-          {"low", interval.low},
-          {"high", interval.high},
-          {"correct", count.correct},
-          {"unanswered", count.unanswered}};
-}
-
 OrderedJson problem_json(const gsm8k::Generation& generation, const std::string& gold,
                          const gsm8k::Verdicts& verdicts) {
   OrderedJson json = {{"index", generation.problem}, {"gold", gold}};
@@ -81,10 +71,6 @@ OrderedJson problem_json(const gsm8k::Generation& generation, const std::string&
         {"correct", verdicts[i].correct}};
   }
   return json;
-}
-
-std::string in_percent(double share) {
-  return fmt::format("{:.2f}", 100 * share);
 }
 
 void print_score(const ScoreOptions& options) {
@@ -107,21 +93,7 @@ void print_score(const ScoreOptions& options) {
   }
   fmt::print("{} of {} problems were answered\n\n", format_count(counts[0].n),
              format_count(static_cast<std::int64_t>(problems.size())));
-  TextTable table{{{"Rule", false},
-                   {"Pass@1, %", true},
-                   {"95 % interval", true},
-                   {"right", true},
-                   {"no answer found", true},
-                   {"n", true}},
-                  {}};
-  for (const auto& count : counts) {
-    const auto interval = count.interval();
-    table.rows.push_back(
-        {std::string(to_string(count.rule)), in_percent(count.value()),
-         fmt::format("{} to {}", in_percent(interval.low), in_percent(interval.high)),
-         format_count(count.correct), format_count(count.unanswered), format_count(count.n)});
-  }
-  fmt::print("{}", to_plain(table));
+  fmt::print("{}", pass_at_1_table(counts));
 }
 
 std::string problem_list(const std::vector<std::int64_t>& problems) {
@@ -230,9 +202,11 @@ void add_rescore(CLI::App& gsm8k) {
 }  // namespace
 
 void add_gsm8k_command(CLI::App& app) {
-  auto* gsm8k = app.add_subcommand("gsm8k", "GSM8K: prompts, and scores of generated answers");
+  auto* gsm8k =
+      app.add_subcommand("gsm8k", "GSM8K: prompts, answers by a checkpoint, and their scores");
   gsm8k->require_subcommand(1);
   add_prompts(*gsm8k);
+  add_gsm8k_generate(*gsm8k);
   add_score(*gsm8k);
   add_rescore(*gsm8k);
 }
