@@ -54,6 +54,22 @@ TEST_F(Query, ReadsTablesAndViews) {
   EXPECT_EQ(run("SELECT name FROM pragma_table_info('meta') LIMIT 1"), "name\nname\n");
 }
 
+TEST_F(Query, ReadsFilesOfEveryOlderVersionWhichStayAsTheyAre) {
+  const auto versions = schema_migrations();
+  for (std::size_t have = 1; have < versions.size(); ++have) {
+    path_ = folder_ / fmt::format("version-{}.db", have);
+    {
+      SQLite::Database old(path_, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+      migrate_schema(old, path_, 1s, versions.first(have));
+      old.exec("INSERT INTO suites (name, hash, json, used) VALUES ('s', 'h', '{}', 't')");
+    }
+    EXPECT_EQ(run("SELECT name FROM suites"), "name\ns\n");
+    EXPECT_EQ(run("SELECT count(*) AS n FROM comparable"), "n\n0\n");
+    SQLite::Database old(path_, SQLite::OPEN_READONLY);
+    EXPECT_EQ(old.execAndGet("PRAGMA user_version").getInt(), static_cast<int>(have));
+  }
+}
+
 TEST_F(Query, EveryViewWorksOnAReadOnlyHandle) {
   std::istringstream names(run("SELECT name FROM sqlite_schema WHERE type = 'view'"));
   std::string name;
