@@ -14,11 +14,12 @@ function(oasis_add_library name)
 endfunction()
 
 # oasis_add_test(name SOURCES … LINK … [PRECOMPILED target]): a GoogleTest program under ctest, one
-# ctest per program.
+# ctest per program. Less optimized than the program: compiling tests costs more than running them.
 function(oasis_add_test name)
   cmake_parse_arguments(arg "" "PRECOMPILED" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gtest_main oasis_warnings)
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   if(arg_PRECOMPILED)
     target_precompile_headers(${name} REUSE_FROM ${arg_PRECOMPILED})
   endif()

@@ -64,7 +64,7 @@ TEST_F(Query, ReadsFilesOfEveryOlderVersionWhichStayAsTheyAre) {
       old.exec("INSERT INTO suites (name, hash, json, used) VALUES ('s', 'h', '{}', 't')");
     }
     EXPECT_EQ(run("SELECT name FROM suites"), "name\ns\n");
-    EXPECT_EQ(run("SELECT count(*) AS n FROM comparable"), "n\n0\n");
+    EXPECT_EQ(run("SELECT count(*) AS n FROM table_gsm8k"), "n\n0\n");
     SQLite::Database old(path_, SQLite::OPEN_READONLY);
     EXPECT_EQ(old.execAndGet("PRAGMA user_version").getInt(), static_cast<int>(have));
   }
