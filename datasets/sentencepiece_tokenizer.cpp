@@ -123,12 +123,7 @@ class SentencePieceTokenizer : public Tokenizer {
   }
 
   std::string decode(std::span<const std::uint32_t> ids) const override {
-    std::string text;
-    for (const std::uint32_t id : ids) {
-      check_token(id, vocab_size());
-      text += pieces_[id];
-    }
-    return text;
+    return join_pieces(pieces_, ids);
   }
 
   void save(const std::filesystem::path& folder) const override {

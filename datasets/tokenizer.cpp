@@ -66,6 +66,15 @@ void check_token(std::uint32_t id, std::uint32_t vocab_size) {
   }
 }
 
+std::string join_pieces(std::span<const std::string> pieces, std::span<const std::uint32_t> ids) {
+  std::string text;
+  for (const std::uint32_t id : ids) {
+    check_token(id, static_cast<std::uint32_t>(pieces.size()));
+    text += pieces[id];
+  }
+  return text;
+}
+
 bool has_tokenizer(const std::filesystem::path& folder) {
   return std::filesystem::exists(folder / kTokenizerFile) ||
          std::filesystem::exists(folder / kHuggingFaceFile);

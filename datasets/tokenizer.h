@@ -94,6 +94,9 @@ inline constexpr const char* kTokenizerFile = "oasis_tokenizer.json";
 // Throws Error (bad input) when id >= vocab_size.
 void check_token(std::uint32_t id, std::uint32_t vocab_size);
 
+// pieces[id] for each id, joined. Throws Error (bad input) for an id without a piece.
+std::string join_pieces(std::span<const std::string> pieces, std::span<const std::uint32_t> ids);
+
 // Whether load_tokenizer() has something to read there.
 bool has_tokenizer(const std::filesystem::path& folder);
 
