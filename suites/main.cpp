@@ -12,9 +12,11 @@
 #include "suites/commands/doctor_command.h"
 #include "suites/commands/evaluate_command.h"
 #include "suites/commands/export_command.h"
+#include "suites/commands/export_results_command.h"
 #include "suites/commands/generate_command.h"
 #include "suites/commands/gsm8k_command.h"
 #include "suites/commands/inspect_command.h"
+#include "suites/commands/merge_command.h"
 #include "suites/commands/plan_command.h"
 #include "suites/commands/query_command.h"
 #include "suites/commands/reproduce_command.h"
@@ -47,6 +49,8 @@ int main(int argc, char** argv) {
   oasis::add_query_command(app);
   oasis::add_bench_command(app);
   oasis::add_compare_command(app);
+  oasis::add_merge_command(app);
+  oasis::add_export_results_command(app);
   oasis::add_export_command(app);
   oasis::add_inspect_command(app);
   oasis::add_evaluate_command(app);
