@@ -137,10 +137,10 @@ TEST(IntegerLinearTest, EveryInstructionSetGivesTheSameSums) {
   const auto columns =
       at::randint(-128, 128, {kPairs * kPanelColumns * 2}, generator(2), at::kShort);
   std::vector<std::vector<int32_t>> results;
-  for (const auto* multiply = all_multiply_panels(); *multiply != nullptr; ++multiply) {
+  for (const auto& set : all_pair_instructions()) {
     results.emplace_back(kPanels * kPanelRows * kPanelColumns, 5);
-    (*multiply)(rows.const_data_ptr<int16_t>(), kPairs * kPanelRows * 2, kPanels,
-                columns.const_data_ptr<int16_t>(), kPairs, results.back().data());
+    set.multiply_panels(rows.const_data_ptr<int16_t>(), kPairs * kPanelRows * 2, kPanels,
+                        columns.const_data_ptr<int16_t>(), kPairs, results.back().data());
   }
   const auto* a = rows.const_data_ptr<int16_t>();
   const auto* b = columns.const_data_ptr<int16_t>();
@@ -154,6 +154,28 @@ TEST(IntegerLinearTest, EveryInstructionSetGivesTheSameSums) {
       }
       for (const auto& result : results) {
         ASSERT_EQ(result[static_cast<size_t>(m * kPanelColumns + n)], sum) << m << " " << n;
+      }
+    }
+  }
+}
+
+TEST(IntegerLinearTest, EveryInstructionSetMultipliesRowsAlike) {
+  constexpr int64_t kStride = 96;
+  const auto rows = at::randint(-255, 256, {9 * kStride}, generator(1), at::kShort);
+  const auto column = at::randint(-128, 128, {kStride}, generator(2), at::kShort);
+  const auto* a = rows.const_data_ptr<int16_t>();
+  const auto* b = column.const_data_ptr<int16_t>();
+  for (const auto& set : all_pair_instructions()) {
+    for (int64_t count = 1; count <= 9; ++count) {
+      for (const int64_t n : {16, 48, 64, 96}) {
+        std::vector<int32_t> sums(static_cast<size_t>(count) + 1, 5);
+        set.multiply_rows(a, kStride, count, b, n, sums.data());
+        EXPECT_EQ(sums.back(), 5) << set.name;
+        for (int64_t m = 0; m < count; ++m) {
+          int32_t sum = 0;
+          for (int64_t k = 0; k < n; ++k) sum += a[m * kStride + k] * b[k];
+          ASSERT_EQ(sums[static_cast<size_t>(m)], sum) << set.name << " row " << m << " n " << n;
+        }
       }
     }
   }

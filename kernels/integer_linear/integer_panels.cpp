@@ -1,7 +1,8 @@
 #include "kernels/integer_linear/integer_panels.h"
 
-#include <array>
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -23,6 +24,14 @@ void multiply_plain(const int16_t* rows, int64_t panel_stride, int64_t panels,
         }
       }
     }
+  }
+}
+
+void multiply_rows_plain(const int16_t* rows, int64_t stride, int64_t count, const int16_t* column,
+                         int64_t n, int32_t* sums) {
+  for (int64_t m = 0; m < count; ++m) {
+    sums[m] = 0;
+    for (int64_t k = 0; k < n; ++k) sums[m] += rows[m * stride + k] * column[k];
   }
 }
 
@@ -61,6 +70,61 @@ int32_t load_pair(const int16_t* from) {
   }
 }
 
+[[gnu::target("avx2")]] __m256i load_16(const int16_t* from) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+
+// Of four rows at most; what is beyond them repeats the last one.
+[[gnu::target("avx2")]] __m128i multiply_four_rows(const int16_t* rows, int64_t stride,
+                                                   int64_t count, const int16_t* column,
+                                                   int64_t n) {
+  const int16_t* row[4];
+  for (int r = 0; r < 4; ++r) row[r] = rows + std::min<int64_t>(r, count - 1) * stride;
+  __m256i c[4] = {};
+  for (int64_t k = 0; k < n; k += kDotMultiple) {
+    const __m256i w = load_16(column + k);
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) {
+      c[r] = _mm256_add_epi32(c[r], _mm256_madd_epi16(load_16(row[r] + k), w));
+    }
+  }
+  const __m256i halves =
+      _mm256_hadd_epi32(_mm256_hadd_epi32(c[0], c[1]), _mm256_hadd_epi32(c[2], c[3]));
+  return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+}
+
+// Of one row, two sums against an instruction's latency.
+[[gnu::target("avx2")]] int32_t multiply_row(const int16_t* row, const int16_t* column, int64_t n) {
+  __m256i c[2] = {};
+  int64_t k = 0;
+  for (; k + 2 * kDotMultiple <= n; k += 2 * kDotMultiple) {
+    for (int i = 0; i < 2; ++i) {
+      const int64_t at = k + i * kDotMultiple;
+      c[i] = _mm256_add_epi32(c[i], _mm256_madd_epi16(load_16(row + at), load_16(column + at)));
+    }
+  }
+  if (k < n)
+    c[0] = _mm256_add_epi32(c[0], _mm256_madd_epi16(load_16(row + k), load_16(column + k)));
+  const __m256i both = _mm256_add_epi32(c[0], c[1]);
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+  sum = _mm_hadd_epi32(sum, sum);
+  return _mm_cvtsi128_si32(_mm_hadd_epi32(sum, sum));
+}
+
+[[gnu::target("avx2")]] void multiply_rows_avx2(const int16_t* rows, int64_t stride, int64_t count,
+                                                const int16_t* column, int64_t n, int32_t* sums) {
+  if (count == 1) {
+    sums[0] = multiply_row(rows, column, n);
+    return;
+  }
+  for (int64_t m = 0; m < count; m += 4) {
+    alignas(16) int32_t four[4];
+    _mm_store_si128(reinterpret_cast<__m128i*>(four),
+                    multiply_four_rows(rows + m * stride, stride, count - m, column, n));
+    std::copy_n(four, std::min<int64_t>(4, count - m), sums + m);
+  }
+}
+
 // Two panels of rows at once where there are two: enough sums to hide an instruction's latency.
 template <int kPanels>
 [[gnu::target("avx512f,avx512vnni")]] void multiply_zmm(const int16_t* a, int64_t panel_stride,
@@ -95,30 +159,29 @@ void multiply_avx512(const int16_t* rows, int64_t panel_stride, int64_t panels,
 
 #endif
 
-// The fastest first.
-std::array<MultiplyPanels, 4> find_multiply_panels() {
-  std::array<MultiplyPanels, 4> found{};
-  size_t count = 0;
+std::vector<PairInstructions> find_pair_instructions() {
+  std::vector<PairInstructions> found;
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni")) {
-    found[count++] = multiply_avx512;
+    found.push_back({"AVX-512 VNNI", multiply_avx512, multiply_rows_avx2});
   }
-  if (__builtin_cpu_supports("avx2")) found[count++] = multiply_avx2;
+  if (__builtin_cpu_supports("avx2")) {
+    found.push_back({"AVX2", multiply_avx2, multiply_rows_avx2});
+  }
 #endif
-  found[count] = multiply_plain;
+  found.push_back({"plain", multiply_plain, multiply_rows_plain});
   return found;
 }
 
-const std::array<MultiplyPanels, 4> kMultiplyPanels = find_multiply_panels();
-
 }  // namespace
 
-MultiplyPanels multiply_panels() {
-  return kMultiplyPanels[0];
+std::span<const PairInstructions> all_pair_instructions() {
+  static const auto found = find_pair_instructions();
+  return found;
 }
 
-const MultiplyPanels* all_multiply_panels() {
-  return kMultiplyPanels.data();
+const PairInstructions& pair_instructions() {
+  return all_pair_instructions().front();
 }
 
 }  // namespace oasis

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/integer_linear/integer_panels.h"
 #include "kernels/parallel.h"
@@ -67,39 +68,45 @@ struct Product {
   }
 };
 
-// A loop over 16-bit integers that becomes one over pairs.
-int32_t integer_dot(const int16_t* a, const int16_t* b, int64_t n) {
-  int32_t sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += static_cast<int32_t>(a[i]) * static_cast<int32_t>(b[i]);
-  return sum;
+int64_t padded(int64_t K) {
+  return divided_up(K, kDotMultiple) * kDotMultiple;
 }
 
-float few_rows_output(const Product& p, const int16_t* x, const int16_t* w, int64_t m, int64_t n) {
+// Outputs n of all rows, which are x [M, padded(K)]; w [padded(K)].
+void few_rows_outputs(const Product& p, const int16_t* x, const int16_t* w, int64_t n) {
+  const auto multiply = pair_instructions().multiply_rows;
+  const int64_t stride = padded(p.K);
   const float offset = p.bias == nullptr ? 0.0F : p.bias[n];
+  int32_t sums[kFewRows];
   if (!p.grouped) {
-    const auto sum = static_cast<float>(integer_dot(x, w, p.K));
-    return std::fma(sum, p.row_scale(m) * p.column_scale(n), offset);
+    multiply(x, stride, p.M, w, stride, sums);
+    for (int64_t m = 0; m < p.M; ++m) {
+      p.y[m * p.N + n] =
+          std::fma(static_cast<float>(sums[m]), p.row_scale(m) * p.column_scale(n), offset);
+    }
+    return;
   }
-  float total = 0;
+  float totals[kFewRows] = {};
   for (int64_t g = 0, k = 0; k < p.K; ++g, k += kWeightGroup) {
-    const auto sum = static_cast<float>(integer_dot(x + k, w + k, std::min(kWeightGroup, p.K - k)));
-    total = std::fma(sum, p.w_scale[g * p.N + n], total);
+    multiply(x + k, stride, p.M, w + k, std::min(kWeightGroup, stride - k), sums);
+    for (int64_t m = 0; m < p.M; ++m) {
+      totals[m] = std::fma(static_cast<float>(sums[m]), p.w_scale[g * p.N + n], totals[m]);
+    }
   }
-  return std::fma(total, p.row_scale(m), offset);
+  for (int64_t m = 0; m < p.M; ++m) {
+    p.y[m * p.N + n] = std::fma(totals[m], p.row_scale(m), offset);
+  }
 }
 
 void multiply_few_rows(const Product& p) {
-  const auto rows = at::empty({p.M, p.K}, at::kShort);
-  auto* x = rows.mutable_data_ptr<int16_t>();
-  for (int64_t m = 0; m < p.M; ++m) p.expand_activations(m, x + m * p.K);
+  const int64_t stride = padded(p.K);
+  std::vector<int16_t> x(static_cast<size_t>(p.M * stride));
+  for (int64_t m = 0; m < p.M; ++m) p.expand_activations(m, x.data() + m * stride);
   parallel_rows(divided_up(p.N, kFewRowsColumns), 1, [&](int64_t begin, int64_t end) {
-    std::vector<int16_t> w(static_cast<size_t>(p.K) + 1);
+    std::vector<int16_t> w(static_cast<size_t>(stride));
     for (int64_t n = begin * kFewRowsColumns; n < std::min(p.N, end * kFewRowsColumns); ++n) {
       p.expand_weights(n, w.data());
-      for (int64_t m = 0; m < p.M; ++m) {
-        p.y[m * p.N + n] = few_rows_output(p, x + m * p.K, w.data(), m, n);
-      }
+      few_rows_outputs(p, x.data(), w.data(), n);
     }
   });
 }
@@ -231,7 +238,7 @@ class BlockedProduct {
   Product p_;
   int64_t pairs_, column_panels_;
   at::Tensor columns_;  // panels of the weight
-  MultiplyPanels multiply_ = multiply_panels();
+  MultiplyPanels multiply_ = pair_instructions().multiply_panels;
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "kernels/integer_linear/quantize_activations.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "kernels/parallel.h"
@@ -20,17 +22,15 @@ void quantize_row(ActivationGrid grid, float lowest, const float* x, int8_t* cod
   }
 }
 
-// NaN if there is one.
+// NaN if there is one: as integers, the bits of magnitudes are ordered as they are, NaN last.
 float largest_magnitude(const float* x, int64_t n) {
-  float largest = 0;
-  int32_t nan = 0;
-#pragma omp simd reduction(max : largest) reduction(| : nan)
+  int32_t largest = 0;
+#pragma omp simd reduction(max : largest)
   for (int64_t k = 0; k < n; ++k) {
-    const float value = std::fabs(x[k]);
-    largest = value > largest ? value : largest;
-    nan |= value != value ? 1 : 0;
+    const int32_t bits = std::bit_cast<int32_t>(x[k]) & 0x7fffffff;
+    largest = bits > largest ? bits : largest;
   }
-  return nan != 0 ? std::nanf("") : largest;
+  return std::bit_cast<float>(largest);
 }
 
 int64_t rows_per_task(int64_t K) {
