@@ -12,7 +12,7 @@ __device__ inline void copy_async_part(std::uint32_t shared, const void* global,
                : "memory");
 }
 
-// 8 or 16 bytes, both addresses multiples of that; zeros when `valid` is false, and then nothing is
+// 4, 8 or 16 bytes, both addresses multiples of that; zeros when `valid` is false, and then nothing is
 // read.
 template <int kBytes>
 __device__ void copy_async(std::uint32_t shared, const void* global, bool valid) {

@@ -7,13 +7,14 @@
 
 namespace oasis::cuda {
 
-// What two neighbouring columns [n, n + 2) multiply and add; zeros beyond the last.
+// What two neighbouring columns multiply and add.
 struct ColumnPair {
   float scale[2];
   float bias[2];
   int shift[2];  // zero · sum of the weights
 };
 
+// Of columns [n, n + 2); zeros beyond the last.
 __device__ inline ColumnPair column_pair(const IntegerProduct& p, int n) {
   ColumnPair c{};
 #pragma unroll

@@ -12,9 +12,6 @@
 namespace oasis {
 namespace {
 
-// From so many rows on, a packed weight is unpacked first: the products of warpgroups take int8.
-constexpr int64_t kRowsToUnpackFor = 96;
-
 int as_int(int64_t size) {
   TORCH_CHECK(size <= std::numeric_limits<int>::max(), "oasis::integer_linear: size ", size,
               " is too large for the CUDA kernels; split the rows");
@@ -72,7 +69,7 @@ struct IntegerLinearOnDevice {
     static const bool warpgroups = cuda::has_warpgroup_product();
     if (M <= cuda::kFewRows) {
       cuda::few_rows_product(p);
-    } else if (!warpgroups || (p.packed && M < kRowsToUnpackFor)) {
+    } else if (!warpgroups) {
       cuda::tiled_product(p);
     } else if (p.packed) {
       const auto codes = at::empty({N, 2 * int64_t{p.w_stride}}, x.codes.options());

@@ -33,7 +33,7 @@ struct IntegerProduct {
 };
 
 // Up to kFewRows rows, any weight: reads it once, as it is.
-constexpr int kFewRows = 8;
+constexpr int kFewRows = 64;
 void few_rows_product(const IntegerProduct& p);
 
 // Any sizes, any weight, by products of warps.

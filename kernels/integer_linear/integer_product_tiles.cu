@@ -1,6 +1,5 @@
-// Products of warps, m16n8k32, on any GPU of compute capability 8.0 on, and of packed weights for
-// rows too few to unpack a weight for. A block owns 64×64 outputs and streams 64 inputs at a time
-// through shared memory, which is also a group of scales.
+// Products of warps, m16n8k32, on any GPU of compute capability 8.0 on. A block owns 64×64 outputs
+// and streams 64 inputs at a time through shared memory, which is also a group of scales.
 //
 // A product of 32 k's may take them in any order, if both operands do: lane l takes those of
 // [8(l%4), 8(l%4) + 8), so that eight neighbouring codes, or nibbles of one register, are what it
@@ -9,6 +8,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/integer_linear/integer_epilogue.cuh"
+#include "kernels/integer_linear/integer_mma.cuh"
 
 namespace oasis::cuda {
 namespace {
@@ -53,14 +53,6 @@ __device__ std::uint32_t load_shared(std::uint32_t address) {
   std::uint32_t word;
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
   return word;
-}
-
-__device__ void multiply_add(int (&c)[4], const std::uint32_t (&a)[4],
-                             const std::uint32_t (&b)[2]) {
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 constexpr int kRowPieces = kWarpTile / 16;

@@ -7,9 +7,8 @@
 
 #include "kernels/cuda/barrier.cuh"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/tensor_map.h"
-#include "kernels/integer_linear/integer_epilogue.cuh"
+#include "kernels/integer_linear/column_constants.cuh"
 #include "kernels/integer_linear/integer_warpgroup_mma.cuh"
 
 namespace oasis::cuda {
@@ -42,7 +41,13 @@ struct Config {
   static constexpr bool kGrouped = kGroupedValue;
   static constexpr int kColumnBytes = kColumns * kInputs;
   static constexpr int kStageBytes = kRowBytes + kColumnBytes;
-  static constexpr int kMemory = kStages * kStageBytes + 2 * kStages * 8;
+  static constexpr int kBarriers = kStages * kStageBytes;  // where they lie
+  static constexpr int kConstants = kBarriers + 2 * kStages * 8;
+  // Of each warpgroup: this tile's and the next one's, and those of the groups under way.
+  static constexpr int kGroupRing = kGrouped ? 8 : 0;
+  static constexpr int kGroupBytes =
+      2 * sizeof(ColumnConstants<kColumns>) + kGroupRing * sizeof(GroupConstants<kColumns>);
+  static constexpr int kMemory = kConstants + kGroups * kGroupBytes;
   static constexpr int kSums = kColumns / 2;
   // Alone on a multiprocessor, a third warpgroup leaves the others its registers.
   static constexpr bool kGivesRegisters = kBlocks == 1;
@@ -166,8 +171,8 @@ __device__ uint4 gather_runs(std::uint32_t (&pairs)[4]) {
 
 // Values [kSums] of a warpgroup's rows from `row` on, as sums are distributed.
 template <class C, class T, class Value>
-__device__ void store_outputs(const IntegerProduct& p, const Value (&values)[C::kSums], int row,
-                              int column) {
+__device__ void store_outputs(const IntegerProduct& p, const Value (&values)[C::kSums],
+                              const ColumnConstants<C::kColumns>& columns, int row, int column) {
   const int lane = threadIdx.x % 32;
   const int m = row + threadIdx.x % kGroupThreads / 32 * 16 + lane / 4;
   const float scale[2] = {row_scale(p, m), row_scale(p, m + 8)};
@@ -177,7 +182,7 @@ __device__ void store_outputs(const IntegerProduct& p, const Value (&values)[C::
     float out[2][4][2];
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const ColumnPair pair = column_pair(p, column + (run + j) * 8 + lane % 4 * 2);
+      const ColumnPair pair = columns.pair((run + j) * 8 + lane % 4 * 2, p.zero);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         out[i / 2][j][i % 2] = output_of(values[(run + j) * 4 + i], scale[i / 2], pair, i % 2);
@@ -218,7 +223,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   extern __shared__ __align__(1024) std::uint8_t memory[];
   const auto& p = arguments.p;
   const std::uint32_t base = shared_address(memory);
-  const auto full = [&](int stage) { return base + C::kStages * C::kStageBytes + stage * 8; };
+  const auto full = [&](int stage) { return base + C::kBarriers + stage * 8; };
   const auto empty = [&](int stage) { return full(C::kStages + stage); };
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < C::kStages; ++stage) {
@@ -278,12 +283,18 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       }
     };
     constexpr int kSteps = kInputs / kStepInputs;
-    for (int i = blockIdx.x / C::kCluster; i < tiles; i += clusters) {
+    const int thread = threadIdx.x % kGroupThreads;
+    auto* constants = reinterpret_cast<ColumnConstants<C::kColumns>*>(memory + C::kConstants +
+                                                                      group * C::kGroupBytes);
+    int parity = 0;
+    for (int i = blockIdx.x / C::kCluster; i < tiles; i += clusters, parity ^= 1) {
       const Place place(i, arguments.row_tiles, arguments.column_tiles);
       const int row = (place.row * C::kCluster + rank) * kRows + group * kGroupRows;
       const int column = place.column * C::kColumns;
+      constants[parity].fetch(p, column, thread, kGroupThreads);
       int sums[C::kSums];
       if constexpr (!C::kGrouped) {
+        commit_copies();
         int before = -1;
         for (int k = 0; k < stages; ++k, turn.advance()) {
           wait(full(turn.stage), turn.parity);
@@ -301,10 +312,28 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
         warpgroup_wait<0>();
         pin(sums);
         release(before);
-        store_outputs<C, T>(p, sums, row, column);
+        wait_for_copies<0>();
+        meet_group(group);
+        store_outputs<C, T>(p, sums, constants[parity], row, column);
       } else {
+        // Constants of two groups a stage, fetched two stages ahead.
+        auto* ring = reinterpret_cast<GroupConstants<C::kColumns>*>(constants + 2);
+        const auto fetch_groups = [&](int k) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const int scale_group = 2 * k + half;
+            ring[scale_group % C::kGroupRing].fetch(p, scale_group, column, thread, kGroupThreads);
+          }
+          commit_copies();
+        };
         float totals[C::kSums] = {};
+        meet_group(group);  // before the ring is written again
+        fetch_groups(0);
+        fetch_groups(1);
         for (int k = 0; k < stages; ++k, turn.advance()) {
+          fetch_groups(k + 2);
+          wait_for_copies<2>();
+          meet_group(group);
           wait(full(turn.stage), turn.parity);
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
@@ -316,15 +345,11 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
             warpgroup_commit();
             warpgroup_wait<0>();
             pin(sums);
-#pragma unroll
-            for (int j = 0; j < C::kSums; ++j) {
-              const int n = column + j / 4 * 8 + threadIdx.x % 4 * 2 + j % 2;
-              totals[j] = add_group(p, totals[j], sums[j], scale_group, n);
-            }
+            ring[scale_group % C::kGroupRing].add(totals, sums, p.zero);
           }
           release(turn.stage);
         }
-        store_outputs<C, T>(p, totals, row, column);
+        store_outputs<C, T>(p, totals, constants[parity], row, column);
       }
     }
   }
@@ -374,7 +399,7 @@ void launch(const IntegerProduct& p) {
 
 using Wide = Config<256, 4, 2, 1, false>;
 using Middle = Config<128, 3, 1, 2, false>;
-using Narrow = Config<96, 4, 1, 2, false>;
+using Narrow = Config<96, 3, 1, 2, false>;
 using Grouped = Config<128, 5, 1, 1, true>;
 
 // Cycles that a product takes, roughly: the last wave counts whole. Blocks that share a
@@ -386,7 +411,7 @@ double cost(const IntegerProduct& p) {
   const double stages = divided_up(p.K, kInputs);
   const double products = 4.0 * C::kColumns;
   const double copies = (kRowBytes + C::kColumnBytes / C::kCluster) / 36.0;
-  const double stores = 8.0 * C::kColumns + 400;
+  const double stores = 10.0 * C::kColumns + 500;
   const double tile = C::kBlocks > 1 ? std::max(stages * std::max(products, copies), stores)
                                      : stages * std::max(products, copies) + stores;
   const double waves = std::ceil(tiles / multiprocessors());

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector.cuh"
 #include "kernels/integer_linear/quantize_activations_kernel.h"
 
@@ -9,46 +9,60 @@ namespace {
 
 constexpr int kBlock = 256;
 constexpr int kPack = 8;         // values that a thread takes at once
-constexpr int kPacksInHand = 4;  // of a row that a thread keeps in registers
+constexpr int kPacksInHand = 4;  // that a thread has under way
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Rounds x/scale as a division would, mostly by a multiplication: that is off by less than 1e-4
-// where codes are not cut off, so only near halves does it matter.
-struct Rounding {
-  float scale, inverse;
+// Added to a number of less than 2^22, it leaves the nearest integer, half to even, in the low
+// bits.
+constexpr float kRounder = 12582912.0f;
 
-  __device__ explicit Rounding(float s) : scale(s), inverse(1.0f / s) {}
-  __device__ float operator()(float x) const {
-    const float nearly = __fmul_rn(x, inverse);
-    const float rounded = rintf(nearly);
-    if (fabsf(nearly - rounded) < 0.4995f) return rounded;
-    return rintf(__fdiv_rn(x, scale));
-  }
-};
+// x/scale rounded, by a multiplication: that is off by less than 6e-5 up to 512, beyond which codes
+// are cut off, so it matters near halves alone. `sure` stays true where it does not, and becomes
+// false for NaN too.
+__device__ float rounded_quotient(float x, float inverse, bool& sure) {
+  const float nearly = __fmul_rn(x, inverse);
+  const float rounded = __fsub_rn(__fadd_rn(nearly, kRounder), kRounder);
+  sure = sure && fabsf(__fsub_rn(nearly, rounded)) < 0.49994f;
+  return rounded;
+}
 
 struct Codes {
-  Rounding rounding;
-  float zero, lowest, highest, shift;
+  float scale, inverse, zero, lowest, highest, shift;
 
-  __device__ std::uint32_t operator()(float x) const {
-    const float exact = __fadd_rn(rounding(x), zero);
-    const float code = exact != exact ? zero : exact;  // NaN
-    const float clamped = fminf(fmaxf(code, lowest), highest);
-    return static_cast<std::uint32_t>(__float2int_rn(clamped - shift)) & 0xff;
+  __device__ Codes(float s, float z, float low, float high, float less)
+      : scale(s), inverse(1.0f / s), zero(z), lowest(low - z), highest(high - z), shift(less) {}
+
+  // In the low eight bits.
+  __device__ std::uint32_t code(float rounded) const {
+    const float clamped = fminf(fmaxf(rounded, lowest), highest);
+    return __float_as_uint(__fadd_rn(clamped, kRounder + zero - shift));
+  }
+  __device__ std::uint32_t exact_code(float x) const {
+    const float rounded = rintf(__fdiv_rn(x, scale));
+    return code(rounded != rounded ? 0.0f : rounded);
+  }
+  __device__ static std::uint32_t four(const std::uint32_t (&c)[kPack], int i) {
+    return __byte_perm(__byte_perm(c[i], c[i + 1], 0x0040), __byte_perm(c[i + 2], c[i + 3], 0x0040),
+                       0x5410);
   }
 
-  __device__ void store(std::int8_t* to, const float (&values)[kPack]) const {
-    std::uint32_t words[kPack / 4] = {};
+  __device__ uint2 operator()(const float (&values)[kPack]) const {
+    std::uint32_t codes[kPack];
+    bool sure = true;
 #pragma unroll
-    for (int i = 0; i < kPack; ++i) words[i / 4] |= (*this)(values[i]) << i % 4 * 8;
-    *reinterpret_cast<uint2*>(to) = {words[0], words[1]};
+    for (int i = 0; i < kPack; ++i) codes[i] = code(rounded_quotient(values[i], inverse, sure));
+    if (!sure) {
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) codes[i] = exact_code(values[i]);
+    }
+    return {four(codes, 0), four(codes, 4)};
   }
 };
 
 // Values [first, first + kPack) of a row; zeros beyond its end. `aligned`: rows begin at multiples
 // of a pack.
 template <class T>
-__device__ void load_values(const T* row, int first, int columns, bool is_aligned,
+__device__ void load_values(const T* row, long long first, long long columns, bool is_aligned,
                             float (&values)[kPack]) {
   if (is_aligned) {
     constexpr int kPiece = 16 / sizeof(T);
@@ -67,19 +81,29 @@ __device__ void load_values(const T* row, int first, int columns, bool is_aligne
   }
 }
 
-template <class T>
+// A thread takes kPacksInHand packs, a block apart, of what counts as one long row (kFlat) or of
+// row blockIdx.y.
+template <class T, bool kFlat>
 __global__ void __launch_bounds__(kBlock) static_kernel(QuantizeActivations p, bool is_aligned) {
-  const int packs = (p.columns + kPack - 1) / kPack;  // of a row, whose codes fill whole packs
-  const Codes codes{Rounding(p.grid.scale), p.grid.zero, 0, p.grid.highest, p.grid.shift};
-  const long long total = static_cast<long long>(packs) * p.rows;
-  const long long thread = blockIdx.x * static_cast<long long>(kBlock) + threadIdx.x;
-  if (thread == 0) *p.scale = p.grid.scale;
-  for (long long i = thread; i < total; i += gridDim.x * static_cast<long long>(kBlock)) {
-    const long long row = i / packs;
-    const int first = static_cast<int>(i - row * packs) * kPack;
-    float values[kPack];
-    load_values(static_cast<const T*>(p.x) + row * p.columns, first, p.columns, is_aligned, values);
-    codes.store(p.codes + row * p.stride + first, values);
+  if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *p.scale = p.grid.scale;
+  const Codes codes(p.grid.scale, p.grid.zero, 0, p.grid.highest, p.grid.shift);
+  const long long count = kFlat ? static_cast<long long>(p.rows) * p.columns : p.columns;
+  const long long begin =
+      (blockIdx.x * static_cast<long long>(kBlock * kPacksInHand) + threadIdx.x) * kPack;
+  for (int row = blockIdx.y; row < (kFlat ? 1 : p.rows); row += gridDim.y) {
+    const auto* x = static_cast<const T*>(p.x) + static_cast<long long>(row) * p.columns;
+    auto* to = p.codes + static_cast<long long>(row) * p.stride;
+    float values[kPacksInHand][kPack];
+#pragma unroll
+    for (int i = 0; i < kPacksInHand; ++i) {
+      const long long first = begin + i * kBlock * kPack;
+      if (first < count) load_values(x, first, count, kFlat || is_aligned, values[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kPacksInHand; ++i) {
+      const long long first = begin + i * kBlock * kPack;
+      if (first < count) *reinterpret_cast<uint2*>(to + first) = codes(values[i]);
+    }
   }
 }
 
@@ -125,17 +149,17 @@ __global__ void __launch_bounds__(kBlock) dynamic_kernel(QuantizeActivations p, 
   const float exact = __fdiv_rn(__uint_as_float(largest), p.grid.highest);
   const float scale = exact < kSmallestRowScale ? kSmallestRowScale : exact;
   if (lane == 0) p.scale[row] = scale;
-  const Codes codes{Rounding(scale), 0, -p.grid.highest - 1, p.grid.highest, 0};
+  const Codes codes(scale, 0, -p.grid.highest - 1, p.grid.highest, 0);
   auto* to = p.codes + static_cast<long long>(row) * p.stride;
 #pragma unroll
   for (int i = 0; i < kPacksInHand; ++i) {
     const int first = (i * kThreads + lane) * kPack;
-    if (first < p.columns) codes.store(to + first, values[i]);
+    if (first < p.columns) *reinterpret_cast<uint2*>(to + first) = codes(values[i]);
   }
   for (int first = kInHand + lane * kPack; first < p.columns; first += kThreads * kPack) {
     float more[kPack];
     load_values(x, first, p.columns, is_aligned, more);
-    codes.store(to + first, more);
+    *reinterpret_cast<uint2*>(to + first) = codes(more);
   }
 }
 
@@ -143,10 +167,17 @@ template <class T>
 void launch(const QuantizeActivations& p) {
   const bool is_aligned = p.columns % kPack == 0 && aligned(p.x, 16);
   if (!p.dynamic) {
-    const long long packs = (p.columns + kPack - 1) / kPack * static_cast<long long>(p.rows);
-    const long long most = 32LL * multiprocessors();
-    const auto blocks = static_cast<unsigned>(std::clamp((packs + kBlock - 1) / kBlock, 1LL, most));
-    static_kernel<T><<<blocks, kBlock, 0, p.stream>>>(p, is_aligned);
+    constexpr long long kBlockValues = kBlock * kPacksInHand * kPack;
+    const auto blocks = [](long long values) {
+      return static_cast<unsigned>((values + kBlockValues - 1) / kBlockValues);
+    };
+    if (is_aligned && p.stride == p.columns) {
+      static_kernel<T, true>
+          <<<blocks(static_cast<long long>(p.rows) * p.columns), kBlock, 0, p.stream>>>(p, true);
+    } else {
+      const dim3 grid(blocks(p.columns), std::min(p.rows, 65535));
+      static_kernel<T, false><<<grid, kBlock, 0, p.stream>>>(p, is_aligned);
+    }
   } else if (p.columns <= 32 * kPack * kPacksInHand) {
     constexpr int kRows = kBlock / 32;
     dynamic_kernel<T, 32><<<(p.rows + kRows - 1) / kRows, kBlock, 0, p.stream>>>(p, is_aligned);
