@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/barrier.cuh"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/early_launch.cuh"
 #include "kernels/cuda/tensor_map.h"
 #include "kernels/integer_linear/column_constants.cuh"
 #include "kernels/integer_linear/integer_warpgroup_mma.cuh"
@@ -88,7 +89,8 @@ __device__ void meet() {
   }
 }
 
-// At a barrier of the same place in every block of the cluster.
+// At a barrier of the same place in every block of the cluster. What it says is that products have
+// read a buffer: no writes of this thread need to be ordered before it, for which it would wait.
 template <int kCluster>
 __device__ void arrive_everywhere(std::uint32_t barrier) {
   if constexpr (kCluster == 1) {
@@ -98,25 +100,10 @@ __device__ void arrive_everywhere(std::uint32_t barrier) {
     for (int rank = 0; rank < kCluster; ++rank) {
       asm volatile(
           "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
-          "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}\n" ::"r"(barrier),
+          "mbarrier.arrive.shared::cluster.b64 _, [there];\n}\n" ::"r"(barrier),
           "r"(rank)
           : "memory");
     }
-  }
-}
-
-// Until the phase of this parity is over, seeing what other blocks of the cluster did before.
-template <int kCluster>
-__device__ void wait_for_all(std::uint32_t barrier, unsigned parity) {
-  if constexpr (kCluster == 1) {
-    wait(barrier, parity);
-  } else {
-    asm volatile(
-        "{\n.reg .pred done;\nwaiting:\n"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-        "@!done bra waiting;\n}\n" ::"r"(barrier),
-        "r"(parity)
-        : "memory");
   }
 }
 
@@ -233,6 +220,8 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
     show_barriers();
   }
   meet<C::kCluster>();
+  let_later_kernels_start();
+  wait_for_earlier_kernels();
 
   const int rank = cluster_rank<C::kCluster>();
   const int tiles = arguments.row_tiles * arguments.column_tiles;
@@ -251,7 +240,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
           const std::uint32_t rows = base + turn.stage * C::kStageBytes;
           const std::uint32_t columns = rows + kRowBytes;
           const std::uint32_t barrier = full(turn.stage);
-          wait_for_all<C::kCluster>(empty(turn.stage), turn.parity ^ 1);
+          wait(empty(turn.stage), turn.parity ^ 1);
           arrive_and_expect(barrier, C::kStageBytes);
           load_box(rows, arguments.x, k * kInputs, row, barrier);
           if constexpr (C::kCluster == 1) {
@@ -382,19 +371,14 @@ void launch(const IntegerProduct& p) {
     return true;
   }();
   static_cast<void>(allowed);
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {C::kCluster, 1, 1};
-  cudaLaunchConfig_t config{};
   const int slots = multiprocessors() * C::kBlocks / C::kCluster;
-  config.gridDim =
-      dim3(C::kCluster * std::min(slots, arguments.row_tiles * arguments.column_tiles));
-  config.blockDim = dim3(C::kThreads);
-  config.dynamicSmemBytes = C::kMemory;
-  config.stream = p.stream;
-  config.attrs = &attribute;
-  config.numAttrs = C::kCluster > 1 ? 1 : 0;
-  check(cudaLaunchKernelEx(&config, kernel, arguments), kWhat);
+  const int clusters = std::min(slots, arguments.row_tiles * arguments.column_tiles);
+  launch_early(kernel,
+               {.grid = dim3(C::kCluster * clusters),
+                .block = dim3(C::kThreads),
+                .shared_bytes = C::kMemory,
+                .cluster = C::kCluster},
+               p.stream, kWhat, arguments);
 }
 
 using Wide = Config<256, 4, 2, 1, false>;
