@@ -130,8 +130,10 @@ at::Tensor Trainer::weighted_loss(int64_t begin, int64_t count) const {
   const auto mean = target_loss(model_, tokens, targets);
   if (count == targets_.size(0)) return mean;
   // On the device: to ask it for the counts would make the host wait.
-  const auto counted = [](const at::Tensor& t) { return t.ne(kIgnoredTarget).sum(); };
-  return mean * (counted(targets) / counted(targets_)).to(mean.scalar_type());
+  const auto counted = [&mean](const at::Tensor& t) {
+    return t.ne(kIgnoredTarget).sum().to(mean.scalar_type());
+  };
+  return mean * (counted(targets) / counted(targets_));
 }
 
 void Trainer::accumulate_gradients() {
