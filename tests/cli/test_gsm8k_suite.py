@@ -6,7 +6,7 @@ import signal
 import sqlite3
 
 import pytest
-from cli_program import flip_bit
+from cli_program import flip_bit, wait_for
 
 PROBLEMS = [("Tom has 2 pens and finds 3. How many now?", "He has 2+3=<<2+3=5>>5 pens.\n#### 5"),
             ("Mia has 1,000 pens and gives 1. How many now?", "Now 1000-1=<<1000-1=999>>999.\n#### 999"),
@@ -98,8 +98,29 @@ def test_kill_9_at_random_moments(oasis):
                     if (oasis.folder / "run/results.db").exists() else [])
     oasis.reproduce(suite)
     assert oasis.contents() == expected
-    assert {("pretrain",), ("finetune",)} & seen, "no training was ever killed"
+    assert len(seen) >= 2, f"only killed in {seen}"
 
+
+def test_killed_in_the_midst_of_fine_tuning(oasis):
+    part = gsm8k(fine_tuning={"steps": 60, "checkpoint_every": 5})
+    suite = oasis.suite(**WORDS, gsm8k=part, quantization=[])
+    oasis.reproduce(suite, out="undisturbed")
+    process = oasis.start("reproduce", suite, "--out", "run")
+    wait_for(lambda: list((oasis.folder / "run/cells").glob("*/fine_tuning.safetensors")))
+    process.kill()
+    process.communicate()
+    assert rows(oasis, "SELECT kind FROM stages WHERE state = 'running'") == [("finetune",)]
+    oasis.reproduce(suite)
+    [(resumed,)] = rows(oasis, "SELECT step FROM events WHERE kind = 'resumed'")
+    assert 0 < resumed < 60
+    assert oasis.contents() == oasis.contents("undisturbed")
+    weights = [(oasis.folder / out / "cells") for out in ("run", "undisturbed")]
+    assert len({next(path.glob("*/fine_tuned/model.safetensors")).read_bytes() for path in weights}) == 1
+
+
+def test_what_is_lost_is_made_again_and_what_is_damaged_is_refused(oasis):
+    suite = oasis.suite(**WORDS, gsm8k=gsm8k(), quantization=[])
+    oasis.reproduce(suite)
     # What was lost is trained again from what it was trained from, and what was damaged is refused.
     weights = next((oasis.folder / "run/cells").glob("*/fine_tuned/model.safetensors"))
     more = oasis.suite(**WORDS, gsm8k=gsm8k(), quantization=[{"weight_bits": 4, "activation_bits": 8}])
@@ -116,13 +137,16 @@ def test_kill_9_at_random_moments(oasis):
 
 
 def test_time_limit_stops_and_goes_on(oasis):
-    suite = oasis.suite(**WORDS, gsm8k=gsm8k(problems=20, max_new_tokens=60), quantization=[])
+    suite = oasis.suite(**WORDS, gsm8k=gsm8k(problems=10, max_new_tokens=150, batch_size=1), quantization=[])
     oasis.reproduce(suite, out="undisturbed")
-    for sessions in range(1, 100):
-        done = oasis.run("reproduce", suite, "--out", "run", "--time-limit", "0.3s", "--json")
+    parts = set()  # of the texts, stored by a session that was stopped among them
+    for _ in range(100):
+        done = oasis.run("reproduce", suite, "--out", "run", "--time-limit", "1s", "--json")
         if json.loads(done.stdout)["complete"]:
             break
-    assert sessions > 1
+        parts |= set(rows(oasis, "SELECT count(*) FROM generations g JOIN stages t ON t.id = g.stage_id"
+                                 " WHERE t.state = 'stopped' GROUP BY t.id"))
+    assert any(0 < count < 10 for count, in parts), parts
     assert oasis.contents() == oasis.contents("undisturbed")
 
 
