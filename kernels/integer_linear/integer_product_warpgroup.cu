@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/barrier.cuh"
+#include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/early_launch.cuh"
 #include "kernels/cuda/tensor_map.h"
@@ -18,10 +19,8 @@ namespace {
 constexpr const char* kWhat = "oasis::integer_linear";
 constexpr int kRows = 128;    // of a block
 constexpr int kInputs = 128;  // of a stage, in bytes
-constexpr int kStepInputs = 32;
-constexpr int kGroups = 2;  // warpgroups that compute
+constexpr int kGroups = 2;    // warpgroups that compute
 constexpr int kGroupThreads = 128;
-constexpr int kGroupRows = kRows / kGroups;
 constexpr int kRowBytes = kRows * kInputs;
 constexpr int kBand =
     16;  // row tiles that are neighbours in time, to share columns in the L2 cache
@@ -57,6 +56,9 @@ struct Config {
 
 #ifdef OASIS_WARPGROUP_MMA
 
+constexpr int kStepInputs = 32;
+constexpr int kGroupRows = kRows / kGroups;
+
 // Places of the tile of outputs that a cluster takes after `index` others.
 struct Place {
   int row, column;  // tiles
@@ -70,61 +72,6 @@ struct Place {
     column = within / height;
   }
 };
-
-template <int kCluster>
-__device__ int cluster_rank() {
-  if constexpr (kCluster == 1) return 0;
-  int rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-
-template <int kCluster>
-__device__ void meet() {
-  if constexpr (kCluster == 1) {
-    __syncthreads();
-  } else {
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-  }
-}
-
-// At a barrier of the same place in every block of the cluster. What it says is that products have
-// read a buffer: no writes of this thread need to be ordered before it, for which it would wait.
-template <int kCluster>
-__device__ void arrive_everywhere(std::uint32_t barrier) {
-  if constexpr (kCluster == 1) {
-    arrive(barrier);
-  } else {
-#pragma unroll
-    for (int rank = 0; rank < kCluster; ++rank) {
-      asm volatile(
-          "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
-          "mbarrier.arrive.shared::cluster.b64 _, [there];\n}\n" ::"r"(barrier),
-          "r"(rank)
-          : "memory");
-    }
-  }
-}
-
-__device__ void load_box(std::uint32_t to, const CUtensorMap& map, int input, int row,
-                         std::uint32_t barrier) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      " [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-      "l"(&map), "r"(input), "r"(row), "r"(barrier)
-      : "memory");
-}
-
-// To the same place in both blocks of a cluster.
-__device__ void load_box_for_both(std::uint32_t to, const CUtensorMap& map, int input, int row,
-                                  std::uint32_t barrier) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
-      "l"(&map), "r"(input), "r"(row), "r"(barrier), "h"(static_cast<std::uint16_t>(3))
-      : "memory");
-}
 
 // Which buffer comes next, and how often it came before.
 template <int kStages>
@@ -156,14 +103,17 @@ __device__ uint4 gather_runs(std::uint32_t (&pairs)[4]) {
   return {pairs[0], pairs[1], pairs[2], pairs[3]};
 }
 
-// Values [kSums] of a warpgroup's rows from `row` on, as sums are distributed.
-template <class C, class T, class Value>
+// Values [kSums] of a warpgroup's rows from `row` on, as sums are distributed. kWide: rows of y
+// begin at multiples of 16 bytes.
+template <class C, class T, bool kWide, class Value>
 __device__ void store_outputs(const IntegerProduct& p, const Value (&values)[C::kSums],
                               const ColumnConstants<C::kColumns>& columns, int row, int column) {
   const int lane = threadIdx.x % 32;
   const int m = row + threadIdx.x % kGroupThreads / 32 * 16 + lane / 4;
   const float scale[2] = {row_scale(p, m), row_scale(p, m + 8)};
-  const bool wide = sizeof(T) == 2 && p.N % 8 == 0;
+  T* const y = static_cast<T*>(p.y) + static_cast<long long>(m) * p.N + column + lane % 4 * 8;
+  const int left[2] = {m < p.M ? p.N - column - lane % 4 * 8 : 0,
+                       m + 8 < p.M ? p.N - column - lane % 4 * 8 : 0};  // columns to write
 #pragma unroll
   for (int run = 0; run < C::kColumns / 8; run += 4) {
     float out[2][4][2];
@@ -177,28 +127,32 @@ __device__ void store_outputs(const IntegerProduct& p, const Value (&values)[C::
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      if constexpr (sizeof(T) == 2) {
-        if (wide) {
-          std::uint32_t pairs[4];
+      if constexpr (kWide) {
+        std::uint32_t pairs[4];
 #pragma unroll
-          for (int j = 0; j < 4; ++j) pairs[j] = pack<T>(out[half][j][0], out[half][j][1]);
-          const uint4 run_of_eight = gather_runs(pairs);
-          const int n = column + (run + lane % 4) * 8;
-          if (m + 8 * half < p.M && n < p.N) {
-            *reinterpret_cast<uint4*>(static_cast<T*>(p.y) +
-                                      static_cast<long long>(m + 8 * half) * p.N + n) =
-                run_of_eight;
-          }
-          continue;
+        for (int j = 0; j < 4; ++j) pairs[j] = pack<T>(out[half][j][0], out[half][j][1]);
+        const uint4 eight = gather_runs(pairs);
+        if (run * 8 < left[half]) {
+          *reinterpret_cast<uint4*>(y + static_cast<long long>(8 * half) * p.N + run * 8) = eight;
         }
-      }
+      } else {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        store_pair<T>(p, m + 8 * half, column + (run + j) * 8 + lane % 4 * 2, out[half][j][0],
-                      out[half][j][1]);
+        for (int j = 0; j < 4; ++j) {
+          store_pair<T>(p, m + 8 * half, column + (run + j) * 8 + lane % 4 * 2, out[half][j][0],
+                        out[half][j][1]);
+        }
       }
     }
   }
+}
+
+template <class C, class T, class Value>
+__device__ void store_outputs(const IntegerProduct& p, const Value (&values)[C::kSums],
+                              const ColumnConstants<C::kColumns>& columns, int row, int column) {
+  if constexpr (sizeof(T) == 2) {
+    if (p.N % 8 == 0) return store_outputs<C, T, true>(p, values, columns, row, column);
+  }
+  store_outputs<C, T, false>(p, values, columns, row, column);
 }
 
 #endif
@@ -382,24 +336,25 @@ void launch(const IntegerProduct& p) {
 }
 
 using Wide = Config<256, 4, 2, 1, false>;
-using Middle = Config<128, 3, 1, 2, false>;
+using Middle = Config<128, 6, 1, 1, false>;
 using Narrow = Config<96, 3, 1, 2, false>;
 using Grouped = Config<128, 5, 1, 1, true>;
 
-// Cycles that a product takes, roughly: the last wave counts whole. Blocks that share a
-// multiprocessor hide each other's stores, one alone does not.
+// Cycles that a product takes, roughly: the last wave counts whole. A stage takes as long as its
+// products, its copies (48 bytes a cycle when all multiprocessors copy) or what the copies' latency
+// leaves of it. Blocks that share a multiprocessor hide each other's stores, one alone does not.
 template <class C>
 double cost(const IntegerProduct& p) {
   const double tiles = static_cast<double>(divided_up(p.M, kRows * C::kCluster)) *
                        divided_up(p.N, C::kColumns) * C::kCluster;
-  const double stages = divided_up(p.K, kInputs);
-  const double products = 4.0 * C::kColumns;
-  const double copies = (kRowBytes + C::kColumnBytes / C::kCluster) / 36.0;
-  const double stores = 10.0 * C::kColumns + 500;
-  const double tile = C::kBlocks > 1 ? std::max(stages * std::max(products, copies), stores)
-                                     : stages * std::max(products, copies) + stores;
+  const double busy = std::min(1.0, tiles / multiprocessors());
   const double waves = std::ceil(tiles / multiprocessors());
-  return waves * tile;
+  const double products = 4.0 * C::kColumns;
+  const double copies = busy * (kRowBytes + C::kColumnBytes / C::kCluster) / 48.0;
+  const double latency = 2000.0 / (C::kStages * std::min<double>(C::kBlocks, waves));
+  const double stages = divided_up(p.K, kInputs) * std::max({products, copies, latency});
+  const double stores = 10.0 * C::kColumns + 500;
+  return waves * (C::kBlocks > 1 ? std::max(stages, stores) : stages + stores);
 }
 
 template <class T>
