@@ -85,7 +85,8 @@ void turn_wal_on(SQLite::Database& database, std::chrono::milliseconds busy_time
 
 std::span<const Migration> schema_migrations() {
   static const std::array kMigrations = {Migration{1, kSchemaV1Sql}, Migration{2, kSchemaV2Sql},
-                                         Migration{3, kSchemaV3Sql}, Migration{4, kSchemaV4Sql}};
+                                         Migration{3, kSchemaV3Sql}, Migration{4, kSchemaV4Sql},
+                                         Migration{5, kSchemaV5Sql}};
   return kMigrations;
 }
 

@@ -9,6 +9,7 @@ extern const std::string_view kSchemaV1Sql;
 extern const std::string_view kSchemaV2Sql;
 extern const std::string_view kSchemaV3Sql;
 extern const std::string_view kSchemaV4Sql;
+extern const std::string_view kSchemaV5Sql;
 extern const std::string_view kViewsSql;
 
 }  // namespace oasis
