@@ -1,4 +1,4 @@
-// The texts of the .sql files in this folder, embedded at configuration time.
+// The texts of the .sql and .json files of this folder, embedded at configuration time.
 #pragma once
 
 #include <string_view>
@@ -11,5 +11,6 @@ extern const std::string_view kSchemaV3Sql;
 extern const std::string_view kSchemaV4Sql;
 extern const std::string_view kSchemaV5Sql;
 extern const std::string_view kViewsSql;
+extern const std::string_view kClaimsJson;  // claims/claims.json
 
 }  // namespace oasis

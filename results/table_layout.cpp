@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 
 #include "support/text.h"
@@ -82,6 +83,7 @@ TextTable methods_as_rows(const std::vector<CellGroup>& groups, const TableFigur
   table.columns.push_back({"Method", false});
   std::vector<std::int64_t> shared_n(columns.size());
   std::vector<int> with_value(columns.size());
+  std::vector<std::optional<double>> second(columns.size());  // the mean after the best
   std::vector<std::string> said;
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const auto& column = columns[i];
@@ -92,8 +94,11 @@ TextTable methods_as_rows(const std::vector<CellGroup>& groups, const TableFigur
       if (figure == nullptr) continue;
       all_n.insert(figure->n);
       unit = figure->unit;
-      if (figure->has_value) ++with_value[i];
+      if (!figure->has_value) continue;
+      ++with_value[i];
+      if (!figure->best && (!second[i] || figure->mean < *second[i])) second[i] = figure->mean;
     }
+    if (with_value[i] < 3) second[i].reset();
     shared_n[i] = common_n(all_n);
     const bool is_mean = column.shows == Shows::kMean || column.shows == Shows::kMeanAndRatio;
     const bool says_unit =
@@ -132,6 +137,7 @@ TextTable methods_as_rows(const std::vector<CellGroup>& groups, const TableFigur
       } else {
         std::string text = mean_text(*figure);
         if (figure->best && with_value[i] > 1) text = fmt::format("**{}**", text);
+        if (second[i] && figure->mean == *second[i]) text = fmt::format("*{}*", text);
         if (column.shows == Shows::kMeanAndRatio && figure->ratio_to_full) {
           text += fmt::format(" ({})", ratio_text(*figure->ratio_to_full));
         }

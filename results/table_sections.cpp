@@ -351,25 +351,4 @@ std::string failures_section(const TableScope& scope) {
   return table.rows.empty() ? "No stage failed or was stopped.\n\n" : to_markdown(table) + "\n";
 }
 
-std::string claims_section(const TableScope& scope) {
-  TextTable table{{{"Claim", false},
-                   {"paper", true},
-                   {"ours", true},
-                   {"settings", true},
-                   {"seeds each", true},
-                   {"source", false}},
-                  {}};
-  each_row(scope.store,
-           "SELECT text, paper, unit, ours, settings, seeds, source FROM claims"
-           " WHERE suite_id = ? ORDER BY id",
-           scope.suite.id, [&](BoundStatement& row) {
-             const std::string unit = row.text(2);
-             table.rows.push_back(
-                 {markdown_cell(row.text(0)), fmt::format("{:+.2f} {}", row.real(1), unit),
-                  row.is_null(3) ? "not run" : fmt::format("{:+.2f} {}", row.real(3), unit),
-                  row.text(4), row.is_null(5) ? "–" : row.text(5), markdown_cell(row.text(6))});
-           });
-  return to_markdown(table) + "\n";
-}
-
 }  // namespace oasis

@@ -24,6 +24,5 @@ std::string sinks_section(const TableScope& scope);
 std::string depth_section(const TableScope& scope);
 std::string training_section(const TableScope& scope);
 std::string failures_section(const TableScope& scope);
-std::string claims_section(const TableScope& scope);
 
 }  // namespace oasis

@@ -2,12 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
 #include <sstream>
+#include <type_traits>
+#include <variant>
 
 #include "results/bench_tables.h"
 #include "results/bound_statement.h"
+#include "results/latex.h"
 #include "results/query_writer.h"
 #include "results/sqlite_error.h"
+#include "results/statistic_sections.h"
 #include "results/table_sections.h"
 #include "results/table_text.h"
 #include "support/error.h"
@@ -25,14 +30,15 @@ struct TableKind {
   const char* has_content;  // a query that gives 0 when the table says nothing of the suite
   const char* csv;
   bool detail = false;  // long, of interest to few: printed when asked for
+  ResultRows (*rows)(const TableScope&) = nullptr;  // where more than SQL makes them; else `csv`
 };
 
 #define OASIS_COUNT(view) "SELECT count(*) FROM " view " WHERE suite_id = ?"
 #define OASIS_ROWS(view) "SELECT * FROM " view " WHERE suite_id = ?"
 constexpr TableKind kTables[] = {
     {"perplexity", "table_perplexity", "Perplexity at full precision",
-     "Mean ± sample standard deviation over seeds. Less is better; the least mean is bold, which is"
-     " no test of significance.",
+     "Mean ± sample standard deviation over seeds. Less is better; the least mean is bold, the"
+     " second in italics, which is no test of significance.",
      perplexity_section, OASIS_COUNT("table_perplexity"), OASIS_ROWS("table_perplexity")},
     {"outliers", "table_outliers", "Activation outliers at full precision",
      "Per sequence, averaged over sequences (`/seq`). Mean ± sample standard deviation over seeds;"
@@ -73,10 +79,30 @@ constexpr TableKind kTables[] = {
      training_section, OASIS_COUNT("table_training"), OASIS_ROWS("table_training")},
     {"failures", "table_failures", "Failed and stopped stages", "", failures_section,
      OASIS_COUNT("table_failures"), OASIS_ROWS("table_failures")},
-    {"claims", "claims", "The paper's claims beside our figures",
-     "Ours: `oasis` against `attnres`, difference of the means over seeds, averaged over settings"
-     " (model, data set trained on, data set evaluated). No verdict is given here.",
-     claims_section, OASIS_COUNT("claims"), OASIS_ROWS("claims")},
+    {"comparisons", "paired_effects", "Comparisons with attnres",
+     "Difference to `attnres` under the same seed: mean ± sample standard deviation over seeds, "
+     "with"
+     " its 95 % bootstrap interval over seeds (BCa); p of the exact sign-flip test, from five seeds"
+     " on, and after Holm's correction inside the table. Not distinguishable: the interval covers"
+     " zero. Seeds are the unit: docs/statistics.md.",
+     comparisons_section, OASIS_COUNT("paired_effects"), OASIS_ROWS("paired_effects"), true,
+     comparisons_rows},
+    {"answers", "gsm8k_pairs", "Answers that changed",
+     "GSM8K problems that were right here and wrong there (gained), and the other way round (lost):"
+     " beside `attnres` under the same setting, and beside the method's own full precision."
+     " McNemar's exact test, and after Holm's correction over all rows of the rule.",
+     answer_pairs_section, OASIS_COUNT("gsm8k_pairs"), OASIS_ROWS("gsm8k_pairs"), true,
+     answer_pairs_rows},
+    {"claims", "claim_effects", "The paper's claims beside our figures",
+     "Ours: `oasis` beside the reference under the same seed, averaged over settings (model, data "
+     "set"
+     " trained on, data set evaluated), then over seeds; 95 % bootstrap interval over seeds (BCa)."
+     " Verdict: not distinguishable when the interval covers zero or there are fewer than three seeds; "
+     "contradicted"
+     " when it lies on the other side of zero than the paper's figure; reproduced when it reaches"
+     " that figure, else same direction.",
+     claims_section, "SELECT count(*) FROM paper_claims WHERE ? IS NOT NULL",
+     OASIS_ROWS("claim_effects"), false, claims_rows},
 };
 #undef OASIS_COUNT
 #undef OASIS_ROWS
@@ -110,13 +136,13 @@ std::string provenance(const TableScope& scope) {
                      scope.store.path().filename().string());
 }
 
-std::string csv_rows(SQLite::Statement& query) {
-  std::vector<std::string> columns;
-  for (int i = 0; i < query.getColumnCount(); ++i) columns.emplace_back(query.getColumnName(i));
-  std::ostringstream text;
-  const auto writer = make_query_writer(QueryFormat::kCsv, columns, text);
+ResultRows rows_of(SQLite::Statement& query) {
+  ResultRows result;
+  for (int i = 0; i < query.getColumnCount(); ++i) {
+    result.columns.emplace_back(query.getColumnName(i));
+  }
   while (query.executeStep()) {
-    std::vector<QueryCell> row;
+    auto& row = result.rows.emplace_back();
     for (int i = 0; i < query.getColumnCount(); ++i) {
       const auto value = query.getColumn(i);
       if (value.isNull()) {
@@ -129,21 +155,71 @@ std::string csv_rows(SQLite::Statement& query) {
         row.emplace_back(value.getString());
       }
     }
-    writer->row(row);
   }
+  return result;
+}
+
+ResultRows rows_of(const TableScope& scope, const TableKind& kind) {
+  if (kind.rows != nullptr) return kind.rows(scope);
+  SQLite::Statement query(scope.store.database(), kind.csv);
+  query.bind(1, scope.suite.id);
+  return rows_of(query);
+}
+
+std::string csv_text(const ResultRows& rows) {
+  std::ostringstream text;
+  const auto writer = make_query_writer(QueryFormat::kCsv, rows.columns, text);
+  for (const auto& row : rows.rows) writer->row(row);
   writer->finish();
   return text.str();
 }
 
+nlohmann::json json_table(const std::string& name, const std::string& title,
+                          const std::string& caption, const ResultRows& rows) {
+  auto all = nlohmann::json::array();
+  for (const auto& row : rows.rows) {
+    auto& cells = all.emplace_back(nlohmann::json::array());
+    for (const auto& cell : row) {
+      std::visit(
+          [&](const auto& value) {
+            using Value = std::decay_t<decltype(value)>;
+            if constexpr (std::is_same_v<Value, std::monostate>) {
+              cells.push_back(nullptr);
+            } else if constexpr (std::is_same_v<Value, std::string>) {
+              cells.push_back(printable(value));  // JSON is UTF-8, a text in the file need not be
+            } else {
+              cells.push_back(value);
+            }
+          },
+          cell);
+    }
+  }
+  return {{"name", name},
+          {"title", title},
+          {"caption", caption},
+          {"columns", rows.columns},
+          {"rows", std::move(all)}};
+}
+
+// One table's text: Markdown, which LaTeX is made from, CSV, or JSON and a comma.
 std::string render(const TableScope& scope, const TableKind& kind, TableFormat format) {
   if (format == TableFormat::kCsv) {
-    SQLite::Statement query(scope.store.database(), kind.csv);
-    query.bind(1, scope.suite.id);
     return fmt::format("# {}\n# {}\n{}\n", kind.description, printable(provenance(scope)),
-                       csv_rows(query));
+                       csv_text(rows_of(scope, kind)));
+  }
+  if (format == TableFormat::kJson) {
+    auto table = json_table(kind.name, kind.description, kind.caption, rows_of(scope, kind));
+    table["suite"] = printable(scope.suite.name);
+    table["hash"] = scope.suite.hash;
+    table["provenance"] = printable(provenance(scope));
+    return table.dump() + ",\n";
   }
   const std::string caption = *kind.caption == '\0' ? "" : fmt::format("{}\n\n", kind.caption);
   return fmt::format("### {}\n\n{}{}", kind.description, caption, kind.markdown(scope));
+}
+
+bool is_text(TableFormat format) {
+  return format == TableFormat::kMarkdown || format == TableFormat::kLatex;
 }
 
 std::string render_suites(const Store& store, const TableRequest& request,
@@ -151,7 +227,7 @@ std::string render_suites(const Store& store, const TableRequest& request,
   std::string text;
   for (const auto& suite : newest_suites(store, request.suite)) {
     const TableScope scope{store, suite, groups_of(store, suite.id)};
-    if (request.format == TableFormat::kMarkdown) {
+    if (is_text(request.format)) {
       text += fmt::format("## {}\n\n{}\n\n", markdown_cell(suite.name),
                           markdown_cell(provenance(scope)));
     }
@@ -174,10 +250,14 @@ std::string render_suites(const Store& store, const TableRequest& request,
 }
 
 std::string render_bench(const Store& store, TableFormat format) {
-  if (format == TableFormat::kMarkdown) return render_benchmarks(store);
+  if (is_text(format)) return render_benchmarks(store);
   SQLite::Statement query(store.database(), "SELECT * FROM table_bench WHERE age = 1 ORDER BY id");
+  const auto rows = rows_of(query);
+  if (format == TableFormat::kJson) {
+    return json_table(kBenchTable, kBenchDescription, "", rows).dump() + ",\n";
+  }
   return fmt::format("# {}\n# database {}\n{}\n", kBenchDescription,
-                     printable(store.path().filename().string()), csv_rows(query));
+                     printable(store.path().filename().string()), csv_text(rows));
 }
 
 bool has_suites(const Store& store) {
@@ -216,7 +296,10 @@ std::string render_tables(const Store& store, const TableRequest& request) {
     std::string text;
     if (suites) text += render_suites(store, request, asked);
     if (bench_asked || (everything && benchmarks)) text += render_bench(store, request.format);
-    return text;
+    if (request.format == TableFormat::kLatex) return markdown_to_latex(text);
+    if (request.format != TableFormat::kJson) return text;
+    if (text.ends_with(",\n")) text.resize(text.size() - 2);
+    return "[\n" + text + "\n]\n";
   });
 }
 

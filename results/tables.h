@@ -2,8 +2,10 @@
 //
 // Markdown: methods as rows (as columns where there are many quantities), mean ± sample standard
 // deviation over the seeds, the best in bold, units and n in the header, what is missing with its
-// reason under the table. CSV: the rows of the view in full precision, one figure a row, with lines
-// of provenance that begin with '#'.
+// reason under the table. LaTeX: the same as a document that compiles (results/latex.h). CSV: the
+// rows of the view in full precision, one figure a row, with lines of provenance that begin with
+// '#'. JSON: an array of tables, each {"suite", "hash", "name", "title", "caption", "columns",
+// "rows"}, rows as arrays in the order of the columns.
 #pragma once
 
 #include <string>
@@ -13,7 +15,7 @@
 
 namespace oasis {
 
-enum class TableFormat { kMarkdown, kCsv };
+enum class TableFormat { kMarkdown, kCsv, kJson, kLatex };
 
 struct TableInfo {
   std::string name;

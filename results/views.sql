@@ -300,29 +300,94 @@ CREATE VIEW suite_provenance AS
          (SELECT count(*) FROM cells c WHERE c.suite_id = s.id) AS cells
   FROM suites s;
 
-CREATE VIEW claims AS
-  -- the paper's headline figures beside ours: mean over settings (trained on x model x evaluated
-  -- on) of the difference between the mean of `oasis` and the mean of `attnres`; no verdict
-  WITH ours AS (
-    SELECT 'max_inf_norm' AS id, suite_id, percent_vs_attnres AS difference, seeds FROM table_outliers
-    WHERE method = 'oasis' AND metric = 'max_inf_norm/seq'
+CREATE VIEW paired_effects AS
+  -- each method's figure beside that of attnres under the same seed, one row for each figure that
+  -- comparisons are made of; percent: the difference in percent of attnres' figure, points: of
+  -- shares, in points
+  SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.seed, m.metric,
+         m.unit, m.precision, m.points, m.quantizer,
+         CASE m.precision WHEN 'full' THEN 'full precision'
+              ELSE m.precision || ' ' || m.points ||
+                   CASE m.quantizer WHEN '' THEN '' ELSE ', ' || m.quantizer END
+         END AS setting,
+         ifnull((100 - m.weight_bits) * 1000 + (100 - m.activation_bits) * 10
+                + (m.points <> 'published'), 0) AS setting_order,
+         m.value, b.value AS reference, m.n,
+         CASE WHEN m.metric LIKE 'gsm8k_pass1%' THEN 100 * (m.value - b.value)
+              ELSE 100 * (m.value / nullif(b.value, 0) - 1) END AS effect,
+         CASE WHEN m.metric LIKE 'gsm8k_pass1%' THEN 'points' ELSE '%' END AS effect_unit
+  FROM cell_metrics m
+  JOIN cell_metrics b
+    ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
+   AND b.seed = m.seed AND b.kind = m.kind AND b.precision = m.precision AND b.points = m.points
+   AND b.quantizer = m.quantizer AND b.evaluated_on = m.evaluated_on AND b.metric = m.metric
+   AND b.method = 'attnres'
+  WHERE m.method <> 'attnres' AND m.value IS NOT NULL AND b.value IS NOT NULL
+    AND (m.metric IN ('perplexity', 'gsm8k_pass1_strict', 'gsm8k_pass1_flexible')
+         OR (m.precision = 'full' AND m.metric IN ('max_inf_norm/seq', 'avg_kurtosis/seq',
+                                                   'first_token_mass', 'sink_rate')));
+
+CREATE VIEW gsm8k_pairs AS
+  -- the same problems answered by two stages of one seed: a method beside attnres under the same
+  -- setting, and each setting beside the method's own full precision; gained: right here and wrong
+  -- there, lost: the other way round
+  WITH answered AS (
+    SELECT DISTINCT c.suite_id, c.suite, c.trained_on, c.model, c.method, c.seed, c.evaluated_on,
+           c.stage_id, c.kind,
+           CASE c.precision WHEN 'full' THEN 'full precision'
+                ELSE c.precision || ' ' || c.points ||
+                     CASE c.quantizer WHEN '' THEN '' ELSE ', ' || c.quantizer END END AS setting
+    FROM cell_metrics c WHERE c.metric LIKE 'gsm8k_pass1%'),
+  pairs AS (
+    SELECT a.*, b.stage_id AS other_stage, 'attnres' AS beside
+    FROM answered a JOIN answered b USING (suite_id, trained_on, model, seed, evaluated_on, setting, kind)
+    WHERE b.method = 'attnres' AND a.method <> 'attnres'
     UNION ALL
-    SELECT 'avg_kurtosis', suite_id, percent_vs_attnres, seeds FROM table_outliers
-    WHERE method = 'oasis' AND metric = 'avg_kurtosis/seq'
+    SELECT a.*, b.stage_id, 'full precision'
+    FROM answered a JOIN answered b USING (suite_id, trained_on, model, seed, evaluated_on, method)
+    WHERE b.setting = 'full precision' AND a.setting <> 'full precision')
+  SELECT p.suite_id, p.suite, p.trained_on, p.model, p.evaluated_on, p.method, p.seed, p.setting,
+         p.beside, s.rule, sum(s.correct AND NOT o.correct) AS gained,
+         sum(o.correct AND NOT s.correct) AS lost, count(*) AS n
+  FROM pairs p
+  JOIN generations g ON g.stage_id = p.stage_id
+  JOIN generations h ON h.stage_id = p.other_stage AND h.problem = g.problem
+  JOIN generation_scores s ON s.generation_id = g.id
+  JOIN generation_scores o ON o.generation_id = h.id AND o.rule = s.rule
+  GROUP BY p.suite_id, p.stage_id, p.other_stage, p.beside, s.rule;
+
+CREATE VIEW claim_effects AS
+  -- what answers a claim of the paper: `oasis` beside a reference under the same seed, one row for
+  -- each claim, reading, setting (trained on x model x evaluated on) and seed. Readings: beside
+  -- attnres, and beside the mean of the five baselines
+  WITH asked (id, metric, precision) AS (
+    VALUES ('max_inf_norm', 'max_inf_norm/seq', 'full'),
+           ('avg_kurtosis', 'avg_kurtosis/seq', 'full'),
+           ('perplexity_w8a8', 'perplexity', 'W8A8'),
+           ('gsm8k_pass1_w4a4', 'gsm8k_pass1_strict', 'W4A4')),
+  figures AS (
+    SELECT a.id, c.suite_id, c.trained_on, c.model, c.evaluated_on, c.seed, c.method, c.value, c.n
+    FROM asked a JOIN cell_metrics c ON c.metric = a.metric AND c.precision = a.precision
+    WHERE c.value IS NOT NULL
+      AND (c.precision = 'full' OR (c.points = 'published' AND c.quantizer = ''))),
+  refs AS (
+    SELECT 'attnres' AS reading, id, suite_id, trained_on, model, evaluated_on, seed, value
+    FROM figures WHERE method = 'attnres'
     UNION ALL
-    SELECT 'perplexity_w8a8', suite_id, percent_vs_attnres, seeds FROM table_quantization
-    WHERE method = 'oasis' AND precision = 'W8A8' AND points = 'published' AND quantizer = ''
-    UNION ALL
-    SELECT 'gsm8k_pass1_w4a4', suite_id, points_vs_attnres, seeds FROM table_gsm8k
-    WHERE method = 'oasis' AND precision = 'W4A4' AND points = 'published' AND quantizer = ''
-      AND rule = 'strict')
-  SELECT s.id AS suite_id, s.name AS suite, p.id, p.text, p.value AS paper, p.unit,
-         avg(o.difference) AS ours, count(o.difference) AS settings,
-         min(o.seeds) AS seeds, p.source
-  FROM suites s
-  CROSS JOIN paper_claims p
-  LEFT JOIN ours o ON o.suite_id = s.id AND o.id = p.id
-  GROUP BY s.id, p.id;
+    SELECT 'five baselines', id, suite_id, trained_on, model, evaluated_on, seed, avg(value)
+    FROM figures
+    WHERE method IN ('attnres', 'clipped_softmax', 'gated_attention', 'softmax1', 'sparsemax')
+    GROUP BY id, suite_id, trained_on, model, evaluated_on, seed
+    HAVING count(DISTINCT method) = 5)
+  SELECT o.suite_id, o.id, r.reading, o.trained_on, o.model, o.evaluated_on, o.seed,
+         o.value, r.value AS reference, o.n,
+         CASE p.unit WHEN '%' THEN 100 * (o.value / nullif(r.value, 0) - 1)
+                     ELSE 100 * (o.value - r.value) END AS effect, p.unit
+  FROM figures o
+  JOIN refs r ON r.id = o.id AND r.suite_id = o.suite_id AND r.trained_on = o.trained_on
+             AND r.model = o.model AND r.evaluated_on = o.evaluated_on AND r.seed = o.seed
+  JOIN paper_claims p ON p.id = o.id
+  WHERE o.method = 'oasis';
 
 CREATE VIEW comparable AS
   -- all that two runs of one suite must agree on, ids replaced by what they stand for; left out:

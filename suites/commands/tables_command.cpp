@@ -27,7 +27,10 @@ void run_tables(TablesOptions options) {
     }
     return;
   }
-  options.request.format = options.format == "csv" ? TableFormat::kCsv : TableFormat::kMarkdown;
+  options.request.format = options.format == "csv"     ? TableFormat::kCsv
+                           : options.format == "json"  ? TableFormat::kJson
+                           : options.format == "latex" ? TableFormat::kLatex
+                                                       : TableFormat::kMarkdown;
   const auto store = Store::open(find_database(options.database, options.request.suite),
                                  Store::Mode::kReadOnly);
   std::cout << render_tables(store, options.request) << std::flush;
@@ -46,8 +49,8 @@ void add_tables_command(CLI::App& app) {
   command->add_option("--suite", options->request.suite,
                       "Suite to show, or bench for the benchmarks; by default all, the newest version of "
                       "each");
-  command->add_option("--format", options->format, "markdown or csv")
-      ->check(CLI::IsMember({"markdown", "csv"}))
+  command->add_option("--format", options->format, "markdown, latex, csv or json")
+      ->check(CLI::IsMember({"markdown", "latex", "csv", "json"}))
       ->capture_default_str();
   command->add_flag("--list", options->list, "List the tables");
   command->callback([options] { run_tables(*options); });
