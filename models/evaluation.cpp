@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "models/evaluation/depth_recorder.h"
+#include "models/evaluation/example_recorder.h"
 #include "models/evaluation/massive_recorder.h"
 #include "models/evaluation/outlier_recorder.h"
 #include "models/evaluation/running_mean.h"
@@ -28,26 +29,33 @@ class Diagnostics : public ForwardObserver {
       : sinks_(config.num_hidden_layers, config.method.token.has_null(), options),
         depth_(config.num_hidden_layers, config.num_attention_heads,
                config.method.depth && config.method.depth->has_null()),
+        examples_(config.num_hidden_layers),
         is_routed_(config.method.routing != Routing::kNone),
         kurtosis_batches_(options.kurtosis_batches) {}
 
   void begin_batch(int64_t index) { with_kurtosis_ = index < kurtosis_batches_; }
 
-  void begin_sequences(const at::Tensor& tokens) { massive_.begin(tokens); }
+  void begin_sequences(const at::Tensor& tokens) {
+    massive_.begin(tokens);
+    examples_.begin();
+  }
 
   bool has_attention() const override { return true; }
   void site(const std::string& name, const at::Tensor& value) override {
     outliers_.add(name, value, with_kurtosis_);
     massive_.add(name, value);
+    examples_.add_site(name, value);
   }
   void attention(int64_t layer, const at::Tensor& probs, const at::Tensor& rho) override {
     const auto rows = attention_rows(probs);
     sinks_.add(layer, probs, rows, rho);
+    examples_.add_attention(layer, probs);
     if (is_routed_) depth_.add_attention(layer, probs, rows);
   }
   void depth_weights(const std::string& router, const at::Tensor& weights,
                      const std::vector<SourceLayers>& sources) override {
     depth_.add_router(router, weights, sources);
+    examples_.add_router(router, weights);
   }
 
   void report(EvaluationResult& result) const {
@@ -55,6 +63,7 @@ class Diagnostics : public ForwardObserver {
     massive_.report(result);
     sinks_.report(result);
     depth_.report(result);
+    examples_.report(result);
   }
 
  private:
@@ -62,6 +71,7 @@ class Diagnostics : public ForwardObserver {
   MassiveActivationRecorder massive_;
   SinkRecorder sinks_;
   DepthRecorder depth_;
+  ExampleRecorder examples_;
   bool is_routed_;
   int64_t kurtosis_batches_;
   bool with_kurtosis_ = true;

@@ -105,6 +105,20 @@ struct MassiveActivation {
 };
 inline constexpr size_t kMassiveRows = 1000;
 
+// A matrix of the first sequence evaluated, for figures; see the table `examples` of the results
+// database. Places are those of statistics: "model.layers.3.self_attn" (attention),
+// "3.sa" or "final" (depth_weight), "model.layers.3" (hidden_magnitude).
+struct Example {
+  std::string quantity;
+  std::string place;
+  int64_t rows = 0;      // positions
+  int64_t columns = 0;   // keys, sources or channels
+  int64_t stride = 1;    // channels that a column is the largest of
+  std::string contents;  // rows · columns IEEE float16, little-endian
+};
+// 32 layers, hidden 4096: 32 KB of attention, 75 KB of depth weights, 131 KB of magnitudes.
+inline constexpr int64_t kExamplePositions = 64, kExampleLayers = 4, kExampleColumns = 256;
+
 struct EvaluationOptions {
   bool diagnostics = true;         // outliers, sinks, depth; off: loss and perplexity alone
   int64_t kurtosis_batches = 101;  // kurtosis is averaged over the first of these many batches
@@ -122,6 +136,7 @@ struct EvaluationResult {
   // Largest magnitude first, at most kMassiveRows of massive_places.
   std::vector<MassiveActivation> massive_activations;
   int64_t massive_places = 0;
+  std::vector<Example> examples;  // in the order of the forward pass
 };
 
 // Called before each batch with (batches done, batches); returns false to stop (Error, failed).

@@ -12,12 +12,16 @@
 
 namespace oasis {
 
+struct Blob {
+  std::string_view bytes;
+};
+
 class BoundStatement {
  public:
   BoundStatement(SQLite::Database& database, const char* sql) : statement_(database, sql) {}
 
-  // Binds ?1, ?2, … in order: integers, bool (0 or 1), double, text, std::optional (NULL when
-  // empty).
+  // Binds ?1, ?2, … in order: integers, bool (0 or 1), double, text, Blob, std::optional
+  // (NULL when empty).
   template <typename... Values>
   void bind_all(const Values&... values) {
     int index = 0;
@@ -44,6 +48,8 @@ class BoundStatement {
   void bind_one(int index, const Value& value) {
     if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
       statement_.bind(index, std::string(std::string_view(value)));
+    } else if constexpr (std::is_same_v<Value, Blob>) {
+      statement_.bind(index, value.bytes.data(), static_cast<int>(value.bytes.size()));
     } else if constexpr (std::is_floating_point_v<Value>) {
       statement_.bind(index, static_cast<double>(value));
     } else if constexpr (std::is_integral_v<Value>) {

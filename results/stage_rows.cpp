@@ -25,6 +25,7 @@ void delete_results(SQLite::Database& database, std::int64_t stage_id) {
        {"DELETE FROM metrics WHERE stage_id = ?", "DELETE FROM site_statistics WHERE stage_id = ?",
         "DELETE FROM layer_statistics WHERE stage_id = ?",
         "DELETE FROM massive_activations WHERE stage_id = ?",
+        "DELETE FROM examples WHERE stage_id = ?",
         "DELETE FROM generation_scores WHERE generation_id IN"
         " (SELECT id FROM generations WHERE stage_id = ?)"}) {
     BoundStatement(database, sql).run(stage_id);
@@ -90,6 +91,14 @@ void insert_results(SQLite::Database& database, std::int64_t stage_id, const std
     massive_row.run(stage_id, dataset, massive.token, massive.text, massive.position,
                     massive.channel, massive.first_layer, massive.last_layer, massive.largest,
                     massive.largest_layer, massive.n);
+  }
+  BoundStatement example_row(
+      database,
+      "INSERT INTO examples (stage_id, dataset, quantity, layer, part, rows, columns, stride,"
+      " contents) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  for (const auto& example : result.examples) {
+    example_row.run(stage_id, dataset, example.quantity, example.layer, example.part, example.rows,
+                    example.columns, example.stride, Blob{example.contents});
   }
   insert_scores(database, stage_id, result.generation_scores);
 }

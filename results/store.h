@@ -169,11 +169,23 @@ struct Artifact {
   std::string sha256 = {};  // of the weights
 };
 
+// A matrix of one example; columns as in the table `examples`.
+struct ExampleRow {
+  std::string quantity = {};
+  std::optional<std::int64_t> layer = {};
+  std::string part = {};
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::int64_t stride = 1;
+  std::string contents = {};  // rows · columns IEEE float16, little-endian
+};
+
 struct StageResult {
   std::vector<MetricRow> metrics = {};
   std::vector<SiteStatistic> site_statistics = {};
   std::vector<LayerStatistic> layer_statistics = {};
   std::vector<MassiveActivationRow> massive_activations = {};  // of the data set evaluated on
+  std::vector<ExampleRow> examples = {};                       // of it too
   std::vector<GenerationScore> generation_scores = {};  // of texts that the stage added before
   std::optional<Artifact> artifact = {};
   std::optional<std::int64_t> step = {};

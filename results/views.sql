@@ -441,6 +441,11 @@ CREATE VIEW comparable AS
          a.largest_layer || '|' || a.n
   FROM massive_activations a JOIN stages t ON t.id = a.stage_id
   UNION ALL
+  SELECT 'example', t.key || '|' || e.dataset || '|' || e.quantity || '|' || quote(e.layer) || '|' ||
+                    e.part,
+         e.rows || '|' || e.columns || '|' || e.stride || '|' || hex(e.contents)
+  FROM examples e JOIN stages t ON t.id = e.stage_id
+  UNION ALL
   SELECT 'generation', t.key || '|' || printf('%08d', g.problem),
          g.gold || '|' || g.tokens || '|' || replace(replace(g.text, '\', '\\'), char(10), '\n')
   FROM generations g JOIN stages t ON t.id = g.stage_id

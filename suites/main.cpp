@@ -13,6 +13,7 @@
 #include "suites/commands/evaluate_command.h"
 #include "suites/commands/export_command.h"
 #include "suites/commands/export_results_command.h"
+#include "suites/commands/figures_command.h"
 #include "suites/commands/generate_command.h"
 #include "suites/commands/gsm8k_command.h"
 #include "suites/commands/inspect_command.h"
@@ -51,6 +52,8 @@ int main(int argc, char** argv) {
   oasis::add_compare_command(app);
   oasis::add_merge_command(app);
   oasis::add_export_results_command(app);
+  oasis::add_figures_command(app);
+  oasis::add_report_command(app);
   oasis::add_export_command(app);
   oasis::add_inspect_command(app);
   oasis::add_evaluate_command(app);

@@ -103,6 +103,16 @@ StageResult to_stage_result(const EvaluationResult& evaluation, const Tokenizer&
                                           .largest_layer = massive.largest_layer,
                                           .n = massive.n});
   }
+  for (const Example& example : evaluation.examples) {
+    const LayerStatistic place = place_of(example.place);
+    result.examples.push_back({.quantity = example.quantity,
+                               .layer = place.layer,
+                               .part = place.part,
+                               .rows = example.rows,
+                               .columns = example.columns,
+                               .stride = example.stride,
+                               .contents = example.contents});
+  }
   return result;
 }
 
