@@ -5,14 +5,26 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace oasis::reference {
 namespace {
 
-int64_t weight_code(const IntegerWeight& weight, int64_t n, int64_t k) {
-  if (!weight.packed()) return weight.codes.accessor<int8_t, 2>()[n][k];
-  const int nibble = (weight.codes.accessor<uint8_t, 2>()[n][k / 2] >> (k % 2 * 4)) & 15;
-  return nibble < 8 ? nibble : nibble - 16;
+// [N][K]
+std::vector<int64_t> weight_codes(const IntegerWeight& weight) {
+  std::vector<int64_t> codes;
+  for (int64_t n = 0; n < weight.codes.size(0); ++n) {
+    for (int64_t k = 0; k < weight.inputs; ++k) {
+      if (weight.packed()) {
+        const int byte = weight.codes.accessor<uint8_t, 2>()[n][k / 2];
+        const int nibble = byte >> (k % 2 * 4) & 15;
+        codes.push_back(nibble < 8 ? nibble : nibble - 16);
+      } else {
+        codes.push_back(weight.codes.accessor<int8_t, 2>()[n][k]);
+      }
+    }
+  }
+  return codes;
 }
 
 }  // namespace
@@ -21,6 +33,7 @@ at::Tensor integer_linear(const QuantizedActivations& x, const IntegerWeight& we
                           const at::Tensor& bias, at::ScalarType type) {
   const int64_t M = x.codes.size(0), N = weight.codes.size(0), K = weight.inputs;
   const auto codes = x.codes.accessor<int8_t, 2>();
+  const auto w = weight_codes(weight);
   const auto row_scale = x.scale.contiguous();
   const auto offsets = bias.defined() ? bias.to(at::kFloat).contiguous() : bias;
   auto y = at::empty({M, N}, at::kFloat);
@@ -31,7 +44,7 @@ at::Tensor integer_linear(const QuantizedActivations& x, const IntegerWeight& we
       const auto product = [&](int64_t begin, int64_t end) {
         int64_t sum = 0;
         for (int64_t k = begin; k < end; ++k) {
-          sum += (codes[m][k] - x.zero) * weight_code(weight, n, k);
+          sum += (codes[m][k] - x.zero) * w[static_cast<size_t>(n * K + k)];
         }
         return static_cast<float>(sum);
       };

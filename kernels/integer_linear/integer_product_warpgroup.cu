@@ -10,7 +10,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/early_launch.cuh"
 #include "kernels/cuda/tensor_map.h"
-#include "kernels/integer_linear/column_constants.cuh"
+#include "kernels/integer_linear/integer_store.cuh"
 #include "kernels/integer_linear/integer_warpgroup_mma.cuh"
 
 namespace oasis::cuda {
@@ -22,8 +22,6 @@ constexpr int kInputs = 128;  // of a stage, in bytes
 constexpr int kGroups = 2;    // warpgroups that compute
 constexpr int kGroupThreads = 128;
 constexpr int kRowBytes = kRows * kInputs;
-constexpr int kBand =
-    16;  // row tiles that are neighbours in time, to share columns in the L2 cache
 
 struct Arguments {
   IntegerProduct p;
@@ -48,7 +46,6 @@ struct Config {
   static constexpr int kGroupBytes =
       2 * sizeof(ColumnConstants<kColumns>) + kGroupRing * sizeof(GroupConstants<kColumns>);
   static constexpr int kMemory = kConstants + kGroups * kGroupBytes;
-  static constexpr int kSums = kColumns / 2;
   // Alone on a multiprocessor, a third warpgroup leaves the others its registers.
   static constexpr bool kGivesRegisters = kBlocks == 1;
   static constexpr int kThreads = kGroups * kGroupThreads + (kGivesRegisters ? kGroupThreads : 32);
@@ -58,6 +55,8 @@ struct Config {
 
 constexpr int kStepInputs = 32;
 constexpr int kGroupRows = kRows / kGroups;
+// Row tiles that are neighbours in time, to share columns in the L2 cache.
+constexpr int kBand = 16;
 
 // Places of the tile of outputs that a cluster takes after `index` others.
 struct Place {
@@ -87,74 +86,6 @@ struct Turn {
   }
 };
 
-// Sixteen bytes of eight neighbouring columns, from pairs: lane i of four holds pair i of each of
-// four runs of columns, and receives run i.
-__device__ uint4 gather_runs(std::uint32_t (&pairs)[4]) {
-  const int lane = threadIdx.x % 4;
-  const auto exchange = [&](std::uint32_t& low, std::uint32_t& high, int bit) {
-    const bool upper = (lane & bit) != 0;
-    const std::uint32_t other = __shfl_xor_sync(0xffffffffu, upper ? low : high, bit);
-    (upper ? low : high) = other;
-  };
-  exchange(pairs[0], pairs[1], 1);
-  exchange(pairs[2], pairs[3], 1);
-  exchange(pairs[0], pairs[2], 2);
-  exchange(pairs[1], pairs[3], 2);
-  return {pairs[0], pairs[1], pairs[2], pairs[3]};
-}
-
-// Values [kSums] of a warpgroup's rows from `row` on, as sums are distributed. kWide: rows of y
-// begin at multiples of 16 bytes.
-template <class C, class T, bool kWide, class Value>
-__device__ void store_outputs(const IntegerProduct& p, const Value (&values)[C::kSums],
-                              const ColumnConstants<C::kColumns>& columns, int row, int column) {
-  const int lane = threadIdx.x % 32;
-  const int m = row + threadIdx.x % kGroupThreads / 32 * 16 + lane / 4;
-  const float scale[2] = {row_scale(p, m), row_scale(p, m + 8)};
-  T* const y = static_cast<T*>(p.y) + static_cast<long long>(m) * p.N + column + lane % 4 * 8;
-  const int left[2] = {m < p.M ? p.N - column - lane % 4 * 8 : 0,
-                       m + 8 < p.M ? p.N - column - lane % 4 * 8 : 0};  // columns to write
-#pragma unroll
-  for (int run = 0; run < C::kColumns / 8; run += 4) {
-    float out[2][4][2];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const ColumnPair pair = columns.pair((run + j) * 8 + lane % 4 * 2, p.zero);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        out[i / 2][j][i % 2] = output_of(values[(run + j) * 4 + i], scale[i / 2], pair, i % 2);
-      }
-    }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      if constexpr (kWide) {
-        std::uint32_t pairs[4];
-#pragma unroll
-        for (int j = 0; j < 4; ++j) pairs[j] = pack<T>(out[half][j][0], out[half][j][1]);
-        const uint4 eight = gather_runs(pairs);
-        if (run * 8 < left[half]) {
-          *reinterpret_cast<uint4*>(y + static_cast<long long>(8 * half) * p.N + run * 8) = eight;
-        }
-      } else {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          store_pair<T>(p, m + 8 * half, column + (run + j) * 8 + lane % 4 * 2, out[half][j][0],
-                        out[half][j][1]);
-        }
-      }
-    }
-  }
-}
-
-template <class C, class T, class Value>
-__device__ void store_outputs(const IntegerProduct& p, const Value (&values)[C::kSums],
-                              const ColumnConstants<C::kColumns>& columns, int row, int column) {
-  if constexpr (sizeof(T) == 2) {
-    if (p.N % 8 == 0) return store_outputs<C, T, true>(p, values, columns, row, column);
-  }
-  store_outputs<C, T, false>(p, values, columns, row, column);
-}
-
 #endif
 
 template <class C, class T>
@@ -162,6 +93,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
     warpgroup_kernel(const __grid_constant__ Arguments arguments) {
 #ifdef OASIS_WARPGROUP_MMA
   extern __shared__ __align__(1024) std::uint8_t memory[];
+  constexpr int kSums = C::kColumns / 2;
   const auto& p = arguments.p;
   const std::uint32_t base = shared_address(memory);
   const auto full = [&](int stage) { return base + C::kBarriers + stage * 8; };
@@ -214,7 +146,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       if (threadIdx.x % 32 == 0) arrive_everywhere<C::kCluster>(empty(stage));
     };
     // Steps [first, last) of a stage.
-    const auto multiply = [&](int(&sums)[C::kSums], int stage, int first, int last, bool add) {
+    const auto multiply = [&](int(&sums)[kSums], int stage, int first, int last, bool add) {
       const std::uint32_t rows = base + stage * C::kStageBytes;
       const auto a = matrix_descriptor(rows + group * kGroupRows * kInputs);
       const auto b = matrix_descriptor(rows + kRowBytes);
@@ -235,7 +167,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       const int row = (place.row * C::kCluster + rank) * kRows + group * kGroupRows;
       const int column = place.column * C::kColumns;
       constants[parity].fetch(p, column, thread, kGroupThreads);
-      int sums[C::kSums];
+      int sums[kSums];
       if constexpr (!C::kGrouped) {
         commit_copies();
         int before = -1;
@@ -257,7 +189,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
         release(before);
         wait_for_copies<0>();
         meet_group(group);
-        store_outputs<C, T>(p, sums, constants[parity], row, column);
+        store_outputs<T>(p, sums, constants[parity], row, column);
       } else {
         // Constants of two groups a stage, fetched two stages ahead.
         auto* ring = reinterpret_cast<GroupConstants<C::kColumns>*>(constants + 2);
@@ -269,7 +201,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
           }
           commit_copies();
         };
-        float totals[C::kSums] = {};
+        float totals[kSums] = {};
         meet_group(group);  // before the ring is written again
         fetch_groups(0);
         fetch_groups(1);
@@ -292,7 +224,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
           }
           release(turn.stage);
         }
-        store_outputs<C, T>(p, totals, constants[parity], row, column);
+        store_outputs<T>(p, totals, constants[parity], row, column);
       }
     }
   }
