@@ -19,8 +19,19 @@ Lanes load_lanes(const float* from) {
   return lanes;
 }
 
-// Rows of the weight that stay in the first-level cache while the rows of x take turns.
-constexpr int64_t kWeightRows = 16;
+// ((0+4)+(2+6)) + ((1+5)+(3+7)): one order for every shape of tile.
+float sum_lanes(const Lanes& lanes) {
+  float a[kLanes / 2], b[kLanes / 4];
+  for (int i = 0; i < 4; ++i) a[i] = lanes[i] + lanes[i + 4];
+  for (int i = 0; i < 2; ++i) b[i] = a[i] + a[i + 2];
+  return b[0] + b[1];
+}
+
+// Rows of the weight that stay in the second-level cache while the rows of x take turns. Meanwhile
+// the next ones are fetched from memory: a pass over them would else wait for it, and the passes
+// after it leave it idle.
+constexpr int64_t kWeightRows = 24;
+constexpr int64_t kFloatsInLine = 16;
 
 struct ThinProduct {
   const float* x;  // [M, K]
@@ -34,19 +45,27 @@ struct ThinProduct {
     const float* a = x + m * K;
     const float* b = w + n * K;
     Lanes sums[kRows][kColumns] = {};
-    int64_t k = 0;
-    for (; k + kLanes <= K; k += kLanes) {
+    const auto step = [&](int64_t k) {
       Lanes weight[kColumns];
       for (int j = 0; j < kColumns; ++j) weight[j] = load_lanes(b + j * K + k);
       for (int i = 0; i < kRows; ++i) {
         const Lanes value = load_lanes(a + i * K + k);
         for (int j = 0; j < kColumns; ++j) sums[i][j] += value * weight[j];
       }
+    };
+    int64_t k = 0;
+    const float* ahead = b + kWeightRows * K;
+    if (m == 0 && kRows > 1 && ahead + kColumns * K <= w + N * K) {
+      for (; k + kFloatsInLine <= K; k += kFloatsInLine) {
+        for (int j = 0; j < kColumns; ++j) __builtin_prefetch(ahead + j * K + k, 0, 2);
+        step(k);
+        step(k + kLanes);
+      }
     }
+    for (; k + kLanes <= K; k += kLanes) step(k);
     for (int i = 0; i < kRows; ++i) {
       for (int j = 0; j < kColumns; ++j) {
-        float sum = 0;
-        for (int lane = 0; lane < kLanes; ++lane) sum += sums[i][j][lane];
+        float sum = sum_lanes(sums[i][j]);
         for (int64_t rest = k; rest < K; ++rest) sum += a[i * K + rest] * b[j * K + rest];
         y[(m + i) * N + n + j] = sum;
       }
@@ -62,7 +81,7 @@ struct ThinProduct {
 
   void rows(int64_t M, int64_t begin, int64_t end) const {
     int64_t m = 0;
-    for (; m + 4 <= M; m += 4) columns<4, 2>(m, begin, end);
+    for (; m + 4 <= M; m += 4) columns<4, 3>(m, begin, end);
     if (m + 2 <= M) {
       columns<2, 4>(m, begin, end);
       m += 2;
