@@ -8,6 +8,7 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/clamp_min.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/hypot.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/stack.h>
@@ -21,8 +22,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "kernels/cross_entropy/linear_cross_entropy.h"
 #include "models/autocast.h"
 #include "models/safetensors.h"
+#include "models/target_loss.h"
 #include "support/error.h"
 
 namespace oasis {
@@ -104,27 +107,39 @@ Trainer::Trainer(Decoder& model, const TrainingOptions& options)
   outcome_ = at::zeros({2}, scalar.dtype(at::kDouble));
 }
 
-void Trainer::prepare(at::IntArrayRef shape) {
-  if (tokens_.defined() && tokens_.sizes() == shape) return;
+void Trainer::prepare(at::IntArrayRef shape, bool with_targets) {
+  if (tokens_.defined() && tokens_.sizes() == shape && targets_.defined() == with_targets) return;
   const auto device = learning_rate_.device();
   tokens_ = at::empty(shape, at::TensorOptions(at::kLong).device(device));
+  targets_ = with_targets ? at::empty_like(tokens_) : at::Tensor();
   micro_batch_ = shape[0];
   if (options_.micro_batch > 0) micro_batch_ = std::min(options_.micro_batch, micro_batch_);
   const bool recorded = device.is_cuda() && options_.cuda_graph && make_step_graph != nullptr;
   graph_ = recorded ? make_step_graph() : nullptr;
 }
 
+at::Tensor Trainer::weighted_loss(int64_t begin, int64_t count) const {
+  const auto tokens = tokens_.narrow(0, begin, count);
+  const Autocast autocast(options_.autocast_bf16);
+  if (!targets_.defined()) {
+    const double share = static_cast<double>(count) / static_cast<double>(tokens_.size(0));
+    const auto mean = model_.loss(tokens).first;
+    return share == 1.0 ? mean : mean * share;
+  }
+  const auto targets = targets_.narrow(0, begin, count);
+  const auto mean = target_loss(model_, tokens, targets);
+  if (count == targets_.size(0)) return mean;
+  // On the device: to ask it for the counts would make the host wait.
+  const auto counted = [&mean](const at::Tensor& t) {
+    return t.ne(kIgnoredTarget).sum().to(mean.scalar_type());
+  };
+  return mean * (counted(targets) / counted(targets_));
+}
+
 void Trainer::accumulate_gradients() {
   const int64_t sequences = tokens_.size(0);
   for (int64_t begin = 0; begin < sequences; begin += micro_batch_) {
-    const int64_t count = std::min(micro_batch_, sequences - begin);
-    const double share = static_cast<double>(count) / static_cast<double>(sequences);
-    at::Tensor mean;
-    {
-      const Autocast autocast(options_.autocast_bf16);
-      mean = model_.loss(tokens_.narrow(0, begin, count)).first;
-    }
-    const auto weighted = share == 1.0 ? mean : mean * share;
+    const auto weighted = weighted_loss(begin, std::min(micro_batch_, sequences - begin));
     weighted.backward();
     outcome_.select(0, 0).add_(weighted.detach());
   }
@@ -182,12 +197,13 @@ bool Trainer::halve_micro_batch() {
   return true;
 }
 
-StepReport Trainer::step(const at::Tensor& tokens) {
+StepReport Trainer::step(const at::Tensor& tokens, const at::Tensor& targets) {
   const DeterministicScope scope(learning_rate_.is_cuda() && options_.deterministic);
-  prepare(tokens.sizes());
+  prepare(tokens.sizes(), targets.defined());
   StepReport report;
   report.learning_rate = learning_rate_at(options_, step_);
   tokens_.copy_(tokens);
+  if (targets_.defined()) targets_.copy_(targets);
   learning_rate_.fill_(report.learning_rate);
   for (bool done = false; !done;) {
     try {

@@ -16,7 +16,7 @@ namespace oasis {
 
 struct StepReport {
   int64_t step = 0;   // steps done, this one included
-  double loss = 0.0;  // mean over the step's next-token pairs, nats
+  double loss = 0.0;  // mean over the step's next-token pairs, or counted targets, nats
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  // before clipping, of all parameters
   int64_t tokens = 0;          // tokens fed in this step
@@ -33,7 +33,10 @@ class Trainer {
   // One update from int64 tokens [sequences, T] on any device (of one
   // shape as a rule: another one is set up anew). A report that is not finite means that the
   // parameters were left as they were. The host waits for the device once, at the end.
-  StepReport step(const at::Tensor& tokens);
+  // `targets` (int64, as tokens): what each position predicts, kIgnoredTarget for none, at least
+  // one in each sequence; the loss is the mean over all that count, in whatever micro-batch they
+  // are. Undefined: the next token.
+  StepReport step(const at::Tensor& tokens, const at::Tensor& targets = {});
 
   int64_t steps_done() const { return step_; }
   const TrainingOptions& options() const { return options_; }
@@ -52,9 +55,11 @@ class Trainer {
     size_t norm = 0;    // which of the clipped norms it belongs to
   };
 
-  void prepare(at::IntArrayRef shape);
+  void prepare(at::IntArrayRef shape, bool with_targets);
   void run_step();  // on the device alone, from tokens_ and learning_rate_ to outcome_
   void accumulate_gradients();
+  // The mean loss of sequences begin … begin + count − 1, times their share in that of all.
+  at::Tensor weighted_loss(int64_t begin, int64_t count) const;
   void clip_and_update();
   bool halve_micro_batch();
 
@@ -67,6 +72,7 @@ class Trainer {
 
   // What a step reads and writes on the device, in one place for every step.
   at::Tensor tokens_;         // int64 [sequences, T]
+  at::Tensor targets_;        // the same, or undefined
   at::Tensor learning_rate_;  // float32 []
   at::Tensor outcome_;        // float64 [2]: loss, gradient norm
   std::unique_ptr<StepGraph> graph_;

@@ -55,9 +55,12 @@ constexpr const char* kPreamble = R"(\documentclass{article}
 \usepackage[a4paper,margin=2cm]{geometry}
 \usepackage{textcomp,booktabs,graphicx}
 \setlength{\parindent}{0pt}
+% Tables stay under their headings: a caption without a float.
+\makeatletter
+\newcommand{\tablecaption}[1]{\def\@captype{table}\caption{#1}}
+\makeatother
 \begin{document}
 )";
-constexpr int kTablesBetweenPages = 6;  // LaTeX holds no more than some floats at a time
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
@@ -117,13 +120,13 @@ std::string row_latex(std::string_view line) {
 std::string table_latex(const std::vector<std::string_view>& lines, const std::string& caption) {
   std::string columns;
   for (const auto& cell : cells_of(lines[1])) columns += cell.ends_with(':') ? 'r' : 'l';
-  std::string text = "\\begin{table}[!htbp]\n\\centering\n";
-  if (!caption.empty()) text += fmt::format("\\caption{{{}}}\n", caption);
+  std::string text = "\\begin{center}\n\\begin{minipage}{\\linewidth}\n\\centering\n";
+  if (!caption.empty()) text += fmt::format("\\tablecaption{{{}}}\n", caption);
   text += "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n";
   text += fmt::format("\\begin{{tabular}}{{{}}}\n\\toprule\n{}\\midrule\n", columns,
                       row_latex(lines[0]));
   for (std::size_t i = 2; i < lines.size(); ++i) text += row_latex(lines[i]);
-  return text + "\\bottomrule\n\\end{tabular}}\n\\end{table}\n\n";
+  return text + "\\bottomrule\n\\end{tabular}}\n\\end{minipage}\n\\end{center}\n\n";
 }
 
 }  // namespace
@@ -157,7 +160,6 @@ std::string markdown_to_latex(std::string_view markdown) {
     markdown.remove_prefix(std::min(end + 1, markdown.size()));
   }
   std::string text = kPreamble, caption;
-  int tables = 0;
   for (std::size_t i = 0; i < lines.size(); ++i) {
     const auto line = lines[i];
     if (line.starts_with("## ")) {
@@ -171,7 +173,6 @@ std::string markdown_to_latex(std::string_view markdown) {
                            lines.begin() + static_cast<std::ptrdiff_t>(last) + 1},
                           caption);
       caption.clear();
-      if (++tables % kTablesBetweenPages == 0) text += "\\clearpage\n\n";
       i = last;
     } else if (line.starts_with("**")) {
       caption = inline_latex(line);

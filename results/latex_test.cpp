@@ -21,7 +21,7 @@ TEST(Latex, TablesKeepBestSecondAlignmentAndCaption) {
       "| Method | a \\| b |\n| ------ | ----: |\n| `x`    | **1 ± 2** (×3) |\n| y | *4* |\n\n[1] "
       "note\n");
   EXPECT_NE(text.find("\\section*{tiny\\_suite}"), std::string::npos) << text;
-  EXPECT_NE(text.find("\\caption{\\textbf{Model a\\_b} $\\cdot$ n 5}"), std::string::npos) << text;
+  EXPECT_NE(text.find("\\tablecaption{\\textbf{Model a\\_b} $\\cdot$ n 5}"), std::string::npos) << text;
   EXPECT_NE(text.find("\\begin{tabular}{lr}\n\\toprule\nMethod & a | b \\\\\n\\midrule\n"
                       "\\texttt{x} & \\textbf{1 $\\pm$ 2} ($\\times$3) \\\\\n"
                       "y & \\underline{4} \\\\\n\\bottomrule"),

@@ -1,4 +1,10 @@
--- Schema version 5. Once released a version is never edited.
+-- Schema version 5: how problems were asked, and one example of what a model does. Once released a
+-- version is never edited.
+
+-- Solved examples in GSM8K prompts.
+ALTER TABLE stages ADD COLUMN
+  shots INTEGER            -- of a stage that asks problems: solved examples before each; else NULL
+  CHECK (shots >= 0);
 
 -- One example of what a model does, for figures.
 CREATE TABLE examples (

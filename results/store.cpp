@@ -244,10 +244,11 @@ StageRow Store::plan_stage(std::int64_t cell_id, const StageSpec& spec) {
   changed(path_, *database_, [&] {
     BoundStatement(*database_,
                    "INSERT INTO stages (key, kind, parent_key, config, evaluated_on, weight_bits,"
-                   " activation_bits, points, quantizer) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                   " activation_bits, points, quantizer, shots)"
+                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                    " ON CONFLICT (key) DO NOTHING")
         .run(spec.key, spec.kind, spec.parent_key, spec.config_json, spec.evaluated_on,
-             spec.weight_bits, spec.activation_bits, spec.points, spec.quantizer);
+             spec.weight_bits, spec.activation_bits, spec.points, spec.quantizer, spec.shots);
     BoundStatement(*database_,
                    "INSERT OR IGNORE INTO cell_stages (cell_id, stage_id)"
                    " SELECT ?, id FROM stages WHERE key = ?")

@@ -66,7 +66,7 @@ std::string_view to_string(StageState state);  // "pending", "running", …
 
 struct StageSpec {
   std::string key = {};         // hash of all that determines the outcome; unique in the database
-  std::string kind = {};        // "pretrain", "finetune", "evaluate", "calibrate", "quantized"
+  std::string kind = {};        // "pretrain", "finetune", "evaluate", "quantized", "generate"
   std::string parent_key = {};  // the stage whose artifact this one starts from, "" for none
   std::string config_json = {};
   std::string evaluated_on = {};        // data set that is evaluated, "" for training
@@ -75,6 +75,7 @@ struct StageSpec {
   std::string points = {};  // "published" | "all_inputs"; "" at full precision
   // "" = published ranges and granularity; else a short label, "weights per row".
   std::string quantizer = {};
+  std::optional<std::int64_t> shots = {};  // solved examples in each prompt of a "generate"
 };
 
 struct StageRow {

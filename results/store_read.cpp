@@ -14,12 +14,13 @@ constexpr const char* kStageByKey =
     "SELECT t.id, key, kind, parent_key, config, evaluated_on, weight_bits, activation_bits, "
     "points,"
     " quantizer, state, ifnull(run_id, 0), device, dtype, step, seconds, error, artifact_path,"
-    " artifact_sha256 FROM stages t WHERE key = ?";
+    " artifact_sha256, shots FROM stages t WHERE key = ?";
 constexpr const char* kStagesOfCell =
     "SELECT t.id, key, kind, parent_key, config, evaluated_on, weight_bits, activation_bits, "
     "points,"
     " quantizer, state, ifnull(run_id, 0), device, dtype, step, seconds, error, artifact_path,"
-    " artifact_sha256 FROM cell_stages x JOIN stages t ON t.id = x.stage_id WHERE x.cell_id = ?"
+    " artifact_sha256, shots FROM cell_stages x JOIN stages t ON t.id = x.stage_id WHERE x.cell_id "
+    "= ?"
     " ORDER BY t.id";
 
 StageState state_from(const std::string& text) {
@@ -60,6 +61,7 @@ StageRow stage_from(BoundStatement& query) {
   row.error = query.text(16);
   row.artifact_path = query.text(17);
   row.artifact_sha256 = query.text(18);
+  if (!query.is_null(19)) row.spec.shots = query.integer(19);
   return row;
 }
 

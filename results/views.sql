@@ -7,13 +7,18 @@
 -- smallest). best: 1 for the smallest mean among the methods, where less is better.
 
 CREATE VIEW cell_metrics AS
-  -- long form: one row for each metric of each cell
+  -- long form: one row for each metric of each cell; evaluated_on tells how problems were asked
   SELECT s.id AS suite_id, s.name AS suite, c.id AS cell_id, c.dataset AS trained_on, c.model,
          c.label AS method, c.seed, t.id AS stage_id, t.kind, t.weight_bits, t.activation_bits,
          CASE WHEN t.weight_bits IS NULL THEN 'full'
               ELSE printf('W%dA%d', t.weight_bits, t.activation_bits) END AS precision,
-         t.points, t.quantizer, m.dataset AS evaluated_on, m.name AS metric, m.value, m.low, m.high,
-         m.unit, m.n, m.reason, m.varies
+         t.points, t.quantizer,
+         CASE WHEN t.shots IS NULL THEN m.dataset
+              ELSE m.dataset || ', ' || t.shots || '-shot' ||
+                   CASE (SELECT kind FROM stages p WHERE p.key = t.parent_key)
+                     WHEN 'finetune' THEN ' after fine-tuning' ELSE '' END
+         END AS evaluated_on,
+         m.name AS metric, m.value, m.low, m.high, m.unit, m.n, m.reason, m.varies
   FROM suites s
   JOIN cells c ON c.suite_id = s.id
   JOIN cell_stages x ON x.cell_id = c.id

@@ -11,8 +11,9 @@
 namespace oasis {
 
 struct CellTiming {
-  double training_s = 0;
+  double training_s = 0;    // fine-tuning included
   double evaluation_s = 0;  // full precision and quantized, calibration included
+  double generation_s = 0;  // of GSM8K's answers, were each as long as allowed: at most
 };
 
 // By cell name. Cells that differ by seed alone are measured once. Takes seconds per method.

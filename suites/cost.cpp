@@ -87,8 +87,7 @@ std::int64_t evaluated_blocks(const Suite& suite, const SplitIdentity& split) {
   return std::min(blocks, suite.evaluation.sequences.value_or(blocks));
 }
 
-CellCost cost_of(const Plan& plan, const Cell& cell,
-                 const std::map<std::string, SplitIdentity>& evaluated) {
+CellCost cost_of(const Plan& plan, const Cell& cell, const SuiteData::ForTraining& data) {
   const TrainingSpec training = training_of(plan.suite, cell.method);
   const Shape shape(cell.model_config);
   CellCost cost;
@@ -97,7 +96,19 @@ CellCost cost_of(const Plan& plan, const Cell& cell,
   const std::int64_t length = plan.suite.evaluation.block_length.value_or(training.block_length);
   for (const Stage& stage : cell.stages) {
     if (stage.kind == StageKind::kPretrain) continue;
-    cost.evaluation_tokens += evaluated_blocks(plan.suite, evaluated.at(stage.dataset)) * length;
+    if (stage.kind == StageKind::kFineTune) {
+      const FineTuningSpec& spec = *plan.suite.gsm8k->fine_tuning;
+      cost.training_tokens += spec.steps * spec.sequences_per_step * data.gsm8k.example_tokens;
+      continue;
+    }
+    if (stage.kind == StageKind::kGenerate) {
+      const auto& questions = stage.after_fine_tuning ? data.gsm8k.zero_shot : data.gsm8k.few_shot;
+      cost.generation_tokens +=
+          questions.prompt_tokens + data.gsm8k.problems * plan.suite.gsm8k->max_new_tokens;
+      continue;
+    }
+    cost.evaluation_tokens +=
+        evaluated_blocks(plan.suite, data.evaluated.at(stage.dataset)) * length;
     if (stage.quantization) {
       cost.evaluation_tokens += stage.quantization->calibration_batches *
                                 stage.quantization->calibration_batch_size * training.block_length;
@@ -106,7 +117,7 @@ CellCost cost_of(const Plan& plan, const Cell& cell,
   cost.flops = 3 * forward_flops_per_token(cell.model_config, training.block_length) *
                    static_cast<double>(cost.training_tokens) +
                forward_flops_per_token(cell.model_config, length) *
-                   static_cast<double>(cost.evaluation_tokens);
+                   static_cast<double>(cost.evaluation_tokens + cost.generation_tokens);
   // Kept for the backward pass of a layer, per token: inputs and normalised inputs of both
   // sublayers, q, k, v, attention output, gate, up and their product, and the sublayers' outputs,
   // which are the routers' sources.

@@ -17,15 +17,16 @@ double forward_flops_per_token(const Json& model_config, std::int64_t block_leng
 
 struct CellCost {
   std::int64_t parameters = 0;
-  std::int64_t training_tokens = 0;
+  std::int64_t training_tokens = 0;    // fine-tuning included, without its padding
   std::int64_t evaluation_tokens = 0;  // over all evaluations, calibration included
-  double flops = 0;                    // training counts its forward pass three times
-  double memory_bytes = 0;             // of training; see cost.cpp
+  // GSM8K's prompts, and answers each as long as allowed: at most.
+  std::int64_t generation_tokens = 0;
+  double flops = 0;         // training counts its forward pass three times
+  double memory_bytes = 0;  // of training; see cost.cpp
 };
 
-// `split_tokens`: tokens of an evaluated split, by data set name.
-CellCost cost_of(const Plan& plan, const Cell& cell,
-                 const std::map<std::string, SplitIdentity>& evaluated);
+// `data`: of the data set that the cell is trained on.
+CellCost cost_of(const Plan& plan, const Cell& cell, const SuiteData::ForTraining& data);
 
 // Blocks that an evaluation reads of a split.
 std::int64_t evaluated_blocks(const Suite& suite, const SplitIdentity& split);

@@ -71,12 +71,23 @@ class Engine::Context : public StageContext {
 
   void record(const CurvePoint& point) override {
     points_.push_back(point);
-    if (std::chrono::steady_clock::now() - flushed_ >= kFlushInterval) flush();
+    flush_now_and_then();
+  }
+
+  void record(GenerationRow text) override {
+    texts_.push_back(std::move(text));
+    flush_now_and_then();
+  }
+
+  std::vector<GenerationRow> generations() const override {
+    return stage_id_ ? engine_.store_.generations(*stage_id_) : std::vector<GenerationRow>{};
   }
 
   void flush() override {
     if (stage_id_ && !points_.empty()) engine_.store_.add_curve_points(*stage_id_, points_);
+    if (stage_id_ && !texts_.empty()) engine_.store_.add_generations(*stage_id_, texts_);
     points_.clear();
+    texts_.clear();
     flushed_ = std::chrono::steady_clock::now();
   }
 
@@ -96,12 +107,17 @@ class Engine::Context : public StageContext {
   }
 
  private:
+  void flush_now_and_then() {
+    if (std::chrono::steady_clock::now() - flushed_ >= kFlushInterval) flush();
+  }
+
   Engine& engine_;
   const PlannedCell& planned_;
   const Stage& stage_;
   std::optional<std::int64_t> stage_id_;
   std::filesystem::path parent_checkpoint_;
   std::vector<CurvePoint> points_;
+  std::vector<GenerationRow> texts_;
   std::chrono::steady_clock::time_point flushed_ = std::chrono::steady_clock::now();
 };
 
@@ -192,14 +208,14 @@ Engine::CellState Engine::run_stage(PlannedCell& planned, std::size_t index) {
   const std::int64_t stage_id = planned.stage_ids[index];
   Context context(*this, planned, stage, stage_id);
   if (!store_.begin_stage(stage_id, run_id_, runner_.device_name(),
-                          stage.kind == StageKind::kPretrain ? plan_.device.dtype : "float32")) {
+                          stage.trains() ? plan_.device.dtype : "float32")) {
     const auto row = store_.find_stage(stage.key);
     return row && row->state == StageState::kDone ? CellState::kFinished : CellState::kBusy;
   }
   StageOutcome outcome;
   try {
     const bool builds = stage.kind != StageKind::kPretrain;
-    if (builds) context.set_parent_checkpoint(checkpoint_of(planned));
+    if (builds) context.set_parent_checkpoint(checkpoint_of(planned, stage.parent_key));
     if (builds && context.parent_checkpoint().empty()) {
       outcome.kind = StageOutcome::Kind::kStopped;
     } else {
@@ -254,36 +270,50 @@ void Engine::settle(PlannedCell& planned, const Stage& stage, std::int64_t stage
   }
 }
 
-// The trained weights that an evaluation reads. When the database knows them as done but the files
-// are gone, the training is run again: it gives the same weights. Empty when asked to stop on the
-// way.
-std::filesystem::path Engine::checkpoint_of(const PlannedCell& planned) {
-  const Stage& pretrain = planned.cell->pretrain();
-  const auto row = store_.find_stage(pretrain.key);
+// The weights of the training with this key, that another stage builds on. When the database knows
+// it as done but the files are gone, it is run again: it gives the same weights. Empty when asked
+// to stop on the way.
+std::filesystem::path Engine::checkpoint_of(const PlannedCell& planned, const std::string& key) {
+  const Stage& training = planned.cell->stage(key);
+  const auto row = store_.find_stage(key);
   if (!row || row->state != StageState::kDone || row->artifact_path.empty()) {
-    throw failed("{}: the training's checkpoint is not recorded", planned.cell->name);
+    throw failed("{}: {}: the checkpoint is not recorded", planned.cell->name,
+                 training.description());
   }
   const std::filesystem::path path = folder_ / row->artifact_path;
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored)) {
-    if (sha256_file(path) != row->artifact_sha256) {
-      throw bad_input(
-          "{}: damaged: its SHA-256 is not the one that the database has; delete the "
-          "file to train that cell again",
-          path.string());
-    }
+    check_weights(path, row->artifact_sha256);
     return path;
   }
   progress_.message(fmt::format("{}: {} is gone; training again to evaluate it", planned.cell->name,
                                 path.string()));
-  Context context(*this, planned, pretrain, std::nullopt);
-  const StageOutcome outcome = runner_.run(plan_, *planned.cell, pretrain, context);
+  Context context(*this, planned, training, std::nullopt);
+  if (!training.parent_key.empty()) {
+    context.set_parent_checkpoint(checkpoint_of(planned, training.parent_key));
+    if (context.parent_checkpoint().empty()) return {};
+  }
+  const StageOutcome outcome = runner_.run(plan_, *planned.cell, training, context);
   progress_.end();
   if (outcome.kind == StageOutcome::Kind::kStopped) return {};
   if (outcome.kind == StageOutcome::Kind::kFailed || !outcome.result.artifact) {
     throw failed("{}: training again failed: {}", planned.cell->name, outcome.reason);
   }
   return outcome.result.artifact->path;
+}
+
+void Engine::check_weights(const std::filesystem::path& path, const std::string& sha256) {
+  const FileState state = {std::filesystem::file_size(path),
+                           std::filesystem::last_write_time(path)};
+  const auto known = checked_.find(path);
+  if (known != checked_.end() && known->second == state) return;
+  if (sha256_file(path) != sha256) {
+    throw bad_input(
+        "{}: damaged: its SHA-256 is not the one that the database has; delete the "
+        "file to train that cell again",
+        path.string());
+  }
+  checked_[path] = state;
 }
 
 Artifact Engine::relative(Artifact artifact) const {
@@ -303,7 +333,8 @@ StageSpec stage_row(const Stage& stage) {
   row.kind = stage_kind_name(stage.kind);
   row.parent_key = stage.parent_key;
   row.config_json = stage.config.dump();
-  if (stage.kind != StageKind::kPretrain) row.evaluated_on = stage.dataset;
+  if (!stage.trains()) row.evaluated_on = stage.dataset;
+  row.shots = stage.shots;
   if (stage.quantization) {
     row.weight_bits = static_cast<int>(stage.quantization->weight_bits);
     row.activation_bits = static_cast<int>(stage.quantization->activation_bits);

@@ -6,8 +6,11 @@
 // a time.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "results/store.h"
@@ -51,7 +54,9 @@ class Engine {
   CellState run_stage(PlannedCell& cell, std::size_t index);
   void abandon(std::int64_t stage_id);
   void settle(PlannedCell& cell, const Stage& stage, std::int64_t stage_id, StageOutcome outcome);
-  std::filesystem::path checkpoint_of(const PlannedCell& cell);
+  std::filesystem::path checkpoint_of(const PlannedCell& cell, const std::string& key);
+  // Reads a file once, and again when it was written since: every stage of a cell asks.
+  void check_weights(const std::filesystem::path& path, const std::string& sha256);
   Artifact relative(Artifact artifact) const;
   void fail(const PlannedCell& cell, const Stage& stage, const std::string& reason);
 
@@ -63,6 +68,8 @@ class Engine {
   ProgressLine& progress_;
   std::int64_t run_id_ = 0;
   RunSummary summary_;
+  using FileState = std::pair<std::uintmax_t, std::filesystem::file_time_type>;  // size, written
+  std::map<std::filesystem::path, FileState> checked_;
 };
 
 // A run folder with its database, made when missing. Throws Error (bad input) when it cannot be

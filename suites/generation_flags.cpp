@@ -10,8 +10,6 @@
 namespace oasis {
 namespace {
 
-constexpr std::int64_t kBatchOnCpu = 8, kBatchOnGpu = 256;
-
 TokenizerPtr tokenizer_of(const std::filesystem::path& checkpoint) {
   const auto vocabulary = read_checkpoint_config(checkpoint).vocab_size;
   if (!has_tokenizer(checkpoint)) {
@@ -75,7 +73,7 @@ RunDevice GenerationFlags::choose() const {
 GenerationOptions GenerationFlags::options(const RunDevice& chosen) const {
   GenerationOptions options;
   options.max_new_tokens = max_new_tokens;
-  options.batch = batch > 0 ? batch : chosen.type == "cuda" ? kBatchOnGpu : kBatchOnCpu;
+  options.batch = batch > 0 ? batch : default_batch(chosen);
   // Simulated quantization asks the host for ranges as it goes.
   options.cuda_graph = !quantization.given();
   return options;

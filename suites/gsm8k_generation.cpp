@@ -2,14 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
-#include "datasets/registry.h"
 #include "suites/compute.h"
+#include "suites/gsm8k_answers.h"
 #include "suites/gsm8k_scores.h"
 #include "support/error.h"
 #include "support/sha256.h"
@@ -77,6 +76,7 @@ StageSpec stage_spec(const json& config, const Gsm8kTask& task, const Generation
   spec.key = sha256_hex(spec.kind + config.dump());
   spec.config_json = config.dump();
   spec.evaluated_on = task.dataset;
+  spec.shots = task.few_shot.shots;
   if (flags.quantization.given()) {
     spec.weight_bits = flags.quantization.weight_bits;
     spec.activation_bits = flags.quantization.activation_bits;
@@ -113,68 +113,23 @@ bool answer_missing(Store& store, Gsm8kStage& stage, const Gsm8kQuestions& quest
                     const GenerationFlags& flags, const RunDevice& device,
                     const GenerationCheckpoint& checkpoint, const StopSource& stop,
                     ProgressLine& progress) {
-  std::set<std::int64_t> answered;
-  for (const auto& row : store.generations(stage.id)) answered.insert(row.problem);
-  stage.resumed = std::ssize(answered);
-  std::vector<std::int64_t> asked;
-  std::vector<Prompt> prompts;
-  for (std::size_t i = 0; i < questions.prompts.size(); ++i) {
-    if (answered.contains(static_cast<std::int64_t>(i))) continue;
-    asked.push_back(static_cast<std::int64_t>(i));
-    auto& prompt = prompts.emplace_back(checkpoint.tokenizer->encode(questions.prompts[i]));
-    const auto& config = checkpoint.model.decoder().config();
-    stage.cut_prompts += fit_prompt(prompt, config, flags.max_new_tokens) > 0 ? 1 : 0;
-  }
+  const auto known = store.generations(stage.id);
+  stage.resumed = std::ssize(known);
   Writer writer(store, stage.id);
-  auto done = static_cast<double>(answered.size());
-  std::int64_t tokens = 0;
-  progress.begin("answering", done, static_cast<double>(questions.prompts.size()), "problems");
-  const auto began = std::chrono::steady_clock::now();
-  const auto ended = [&](std::size_t i, const GeneratedText& text) {
-    const auto problem = asked[i];
-    writer.add({.problem = problem,
-                .gold = questions.problems[static_cast<std::size_t>(problem)].gold,
-                .text = text.text(),
-                .tokens = text.tokens()});
-    tokens += text.tokens();
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
-    progress.update(++done,
-                    fmt::format("{:.0f} tokens/s", static_cast<double>(tokens) / seconds.count()));
-  };
-  const bool whole =
-      prompts.empty() || generate_texts(checkpoint.model, *checkpoint.tokenizer, prompts,
-                                        {.options = flags.options(device),
-                                         .stops = gsm8k_stops(),
-                                         .interrupted = [&] { return stop.requested(); }},
-                                        ended);
+  progress.begin("answering", static_cast<double>(known.size()),
+                 static_cast<double>(questions.prompts.size()), "problems");
+  const auto answering = answer_questions(
+      checkpoint.model, *checkpoint.tokenizer, questions, known, flags.options(device),
+      {.answered = [&](GenerationRow row) { writer.add(std::move(row)); },
+       .interrupted = [&] { return stop.requested(); },
+       .progress = [&](double done, const std::string& detail) { progress.update(done, detail); }});
+  stage.cut_prompts = answering.cut_prompts;
   writer.flush();
   progress.end();
-  return whole;
+  return answering.whole;
 }
 
 }  // namespace
-
-const std::vector<std::string>& gsm8k_stops() {
-  static const std::vector<std::string> stops = {"Question:", "</s>", "<|im_end|>"};
-  return stops;
-}
-
-Gsm8kQuestions::Gsm8kQuestions(const Gsm8kTask& task, const DataFolders& folders) {
-  const auto& description = dataset_entry(task.dataset).description;
-  problems = gsm8k::problems_of(description, task.split, folders);
-  std::vector<gsm8k::Problem> examples;
-  if (task.few_shot.shots > 0) examples = gsm8k::problems_of(description, "train", folders);
-  if (task.limit > 0 && task.limit < std::ssize(problems)) {
-    problems.resize(static_cast<std::size_t>(task.limit));
-  }
-  prompts = gsm8k::make_prompts(problems, examples, task.few_shot);
-  Sha256 sum;
-  for (std::size_t i = 0; i < problems.size(); ++i) {
-    sum.update(prompts[i].c_str(), prompts[i].size() + 1);
-    sum.update(problems[i].gold.c_str(), problems[i].gold.size() + 1);
-  }
-  sha256 = sum.hex();
-}
 
 Gsm8kStage answer_gsm8k(Store& store, const Gsm8kTask& task, const Gsm8kQuestions& questions,
                         const GenerationFlags& flags, const StopSource& stop,

@@ -3,14 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
-#include <vector>
 
-#include "datasets/gsm8k/problems.h"
 #include "datasets/gsm8k/prompts.h"
 #include "results/store.h"
 #include "suites/generation_flags.h"
+#include "suites/gsm8k_questions.h"
 #include "suites/stop.h"
 #include "support/progress_line.h"
 
@@ -21,19 +19,6 @@ struct Gsm8kTask {
   gsm8k::FewShot few_shot;
   std::int64_t limit = 0;  // the first this many problems; 0: all
 };
-
-// What is asked: problems and the prompts' texts, by place in the split.
-struct Gsm8kQuestions {
-  // Throws Error (bad input) naming data set, split or file.
-  Gsm8kQuestions(const Gsm8kTask& task, const DataFolders& folders);
-
-  std::vector<gsm8k::Problem> problems;
-  std::vector<std::string> prompts;
-  std::string sha256;  // of prompts and right answers
-};
-
-// The strings that end an answer; the end-of-text token does too.
-const std::vector<std::string>& gsm8k_stops();
 
 struct Gsm8kStage {
   std::int64_t id = 0;

@@ -72,7 +72,12 @@ NamedTensors inspect(Decoder& model, const at::Tensor& tokens, const InspectionO
     }
     result = recorder.take(logits);
     const int64_t B = tokens.size(0), T = tokens.size(1);
-    if (options.gradients && T > 1) {
+    if (options.targets.defined()) {
+      const auto loss = std::get<0>(linear_cross_entropy(
+          hidden.reshape({B * T, -1}), runner.head_weight(), options.targets.reshape({-1})));
+      result.emplace_back("loss", loss.detach());
+      if (options.gradients) loss.backward();
+    } else if (options.gradients && T > 1) {
       const auto pairs = hidden.narrow(1, 0, T - 1).reshape({B * (T - 1), -1});
       const auto targets = tokens.narrow(1, 1, T - 1).reshape({-1}).contiguous();
       std::get<0>(linear_cross_entropy(pairs, runner.head_weight(), targets)).backward();

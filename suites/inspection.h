@@ -13,6 +13,8 @@ struct InspectionOptions {
   bool attention = false;  // probs.{i} [B, H, T, T]
   // grad.{weight} of the mean next-token cross-entropy, each weight as the checkpoint stores it
   bool gradients = false;
+  // int64 [B, T] as target_loss takes them: adds loss [], which grad.{weight} is then of
+  at::Tensor targets = {};
 };
 
 // Tensors by name: logits, null_posterior.{i}, depth_weights.{i}.{sa,mlp} and .final,

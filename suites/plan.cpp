@@ -7,6 +7,7 @@
 #include <charconv>
 #include <set>
 
+#include "suites/plan_gsm8k.h"
 #include "support/error.h"
 #include "support/sha256.h"
 #include "support/text.h"
@@ -87,19 +88,6 @@ Json continued_config(const CheckpointIdentity& checkpoint, const SuiteMethod& m
   return config;
 }
 
-Json split_json(const SplitIdentity& split) {
-  return {{"sha256", split.sha256}, {"bytes", split.bytes}, {"vocab_size", split.vocab_size}};
-}
-
-Stage finished(Stage stage, const RunDevice& device) {
-  stage.config["stage"] = stage_kind_name(stage.kind);
-  stage.config["numerics_version"] = kNumericsVersion;
-  stage.config["device"] = {{"type", device.type}, {"dtype", device.dtype}};
-  if (!stage.parent_key.empty()) stage.config["parent"] = stage.parent_key;
-  stage.key = sha256_hex(stage.config.dump());
-  return stage;
-}
-
 // What of the initialization a model does not have does not change its figures.
 Json effective_initialization(const InitializationSpec& initialization, const Json& oasis) {
   Json json = to_json_object(initialization);
@@ -117,13 +105,8 @@ Json effective_initialization(const InitializationSpec& initialization, const Js
 Stage pretrain_stage(const Cell& cell, const Suite& suite, const SuiteData& all_data,
                      const RunDevice& device) {
   const SuiteData::ForTraining& data = all_data.by_dataset.at(cell.dataset.name);
-  Json training = to_json_object(training_of(suite, cell.method));
-  for (const char* irrelevant :
-       {"activation_checkpointing", "checkpoint_every", "cuda_graph", "dtype", "log_every"}) {
-    training.erase(irrelevant);
-  }
-  if (!suite.training.deterministic || device.type == "cpu") training.erase("deterministic");
-  if (!suite.training.micro_batch) training["micro_batch"] = suite.training.sequences_per_step;
+  Json training = optimization_json(to_json_object(training_of(suite, cell.method)), device);
+  training.erase("dtype");  // it is the device's
   Json model = cell.model_config;
   model["oasis"].erase("method");
   Stage stage;
@@ -139,7 +122,7 @@ Stage pretrain_stage(const Cell& cell, const Suite& suite, const SuiteData& all_
     stage.config["checkpoint"] = all_data.checkpoints.at(cell.model.name).sha256;
     stage.config["initialization"].erase("initializer_range");  // of what the checkpoint holds
   }
-  return finished(stage, device);
+  return with_key(stage, device);
 }
 
 Json evaluation_json(const Suite& suite, const SplitIdentity& split) {
@@ -161,7 +144,7 @@ void add_evaluations(Cell& cell, const Suite& suite, const SuiteData::ForTrainin
     stage.parent_key = parent;
     stage.dataset = dataset.name;
     stage.config = {{"evaluation", evaluation_json(suite, data.evaluated.at(dataset.name))}};
-    cell.stages.push_back(finished(stage, device));
+    cell.stages.push_back(with_key(stage, device));
   }
   for (const auto& setting : suite.quantization) {
     for (const auto& dataset : datasets) {
@@ -175,7 +158,7 @@ void add_evaluations(Cell& cell, const Suite& suite, const SuiteData::ForTrainin
                       {"calibration_data", split_json(data.train)}};
       stage.config["evaluation"].erase("seed");  // of full precision
       if (!setting.site_cost_tokens) stage.config["quantization"].erase("site_cost_tokens");
-      cell.stages.push_back(finished(stage, device));
+      cell.stages.push_back(with_key(stage, device));
     }
   }
 }
@@ -233,6 +216,36 @@ std::vector<DatasetSpec> evaluated_datasets(const Suite& suite, const DatasetSpe
                                            : suite.evaluation.datasets;
 }
 
+Json split_json(const SplitIdentity& split) {
+  return {{"sha256", split.sha256}, {"bytes", split.bytes}, {"vocab_size", split.vocab_size}};
+}
+
+Json optimization_json(Json spec, const RunDevice& device) {
+  for (const char* irrelevant :
+       {"activation_checkpointing", "checkpoint_every", "cuda_graph", "log_every"}) {
+    spec.erase(irrelevant);
+  }
+  if (spec["deterministic"] == false || device.type == "cpu") spec.erase("deterministic");
+  if (spec["micro_batch"].is_null()) spec["micro_batch"] = spec["sequences_per_step"];
+  return spec;
+}
+
+Stage with_key(Stage stage, const RunDevice& device) {
+  stage.config["stage"] = stage_kind_name(stage.kind);
+  stage.config["numerics_version"] = kNumericsVersion;
+  stage.config["device"] = {{"type", device.type}, {"dtype", device.dtype}};
+  if (!stage.parent_key.empty()) stage.config["parent"] = stage.parent_key;
+  stage.key = sha256_hex(stage.config.dump());
+  return stage;
+}
+
+const Stage& Cell::stage(const std::string& key) const {
+  for (const Stage& candidate : stages) {
+    if (candidate.key == key) return candidate;
+  }
+  throw failed("{}: has no stage {}", name, key);
+}
+
 std::string stage_kind_name(StageKind kind) {
   switch (kind) {
     case StageKind::kPretrain:
@@ -241,6 +254,10 @@ std::string stage_kind_name(StageKind kind) {
       return "evaluate";
     case StageKind::kQuantized:
       return "quantized";
+    case StageKind::kFineTune:
+      return "finetune";
+    case StageKind::kGenerate:
+      return "generate";
   }
   throw failed("stage kind {} is not known", static_cast<int>(kind));
 }
@@ -253,6 +270,12 @@ std::string Stage::description() const {
       return "evaluate " + dataset;
     case StageKind::kQuantized:
       return "evaluate " + dataset + " " + setting_name(quantization.value());
+    case StageKind::kFineTune:
+      return "finetune " + dataset;
+    case StageKind::kGenerate:
+      return fmt::format("answer {} {}-shot{}{}", dataset, shots.value(),
+                         after_fine_tuning ? " after fine-tuning" : "",
+                         quantization ? " " + setting_name(*quantization) : "");
   }
   return "";
 }
@@ -293,6 +316,7 @@ Plan make_plan(const Suite& suite, const SuiteData& data, const RunDevice& devic
                             source, first->second, cell.name);
           }
           add_evaluations(cell, suite, tokens, device);
+          if (suite.gsm8k) add_gsm8k(cell, suite, tokens, device, source);
           plan.cells.push_back(std::move(cell));
         }
       }

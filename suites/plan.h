@@ -2,7 +2,8 @@
 //
 // A cell is (method, data set, model, seed). Its stages are one pretraining, one evaluation in full
 // precision per evaluated data set, and one quantized evaluation (calibration included) per setting
-// and evaluated data set.
+// and evaluated data set; where the suite has GSM8K, also a fine-tuning, and in full precision and
+// per setting answers of the model before it (few-shot) and after it (zero-shot).
 //
 // A stage's key is the SHA-256 of the canonical JSON of all that determines its figures:
 //   - the effective configuration (what a method's name stands for, not the name),
@@ -42,11 +43,25 @@ struct CheckpointIdentity {
   Json config;  // config.json in full, without the object "oasis"
 };
 
+// GSM8K's part of a suite under one tokenizer.
+struct ProblemsIdentity {
+  struct Questions {
+    std::string sha256 = {};         // of prompts and right answers
+    std::int64_t prompt_tokens = 0;  // in all
+  };
+  std::string tokenizer = {};  // its hash
+  std::int64_t problems = 0;
+  Questions few_shot = {}, zero_shot = {};  // before fine-tuning and after it
+  std::string training_sha256 = {};         // of questions and answers to fine-tune on
+  std::int64_t example_tokens = 0;          // of one training example, on average
+};
+
 // The splits of a suite under the tokenizer of each data set trained on.
 struct SuiteData {
   struct ForTraining {
     SplitIdentity train;
-    std::map<std::string, SplitIdentity> evaluated;  // by data set name
+    std::map<std::string, SplitIdentity> evaluated = {};  // by data set name
+    ProblemsIdentity gsm8k = {};                          // where the suite has it
   };
   std::map<std::string, ForTraining> by_dataset;  // by the name of the data set trained on
   std::map<std::string, CheckpointIdentity> checkpoints = {};  // by the name of the model
@@ -63,19 +78,29 @@ TrainingSpec training_of(const Suite& suite, const SuiteMethod& method);
 // The data sets that a model trained on `dataset` is evaluated on.
 std::vector<DatasetSpec> evaluated_datasets(const Suite& suite, const DatasetSpec& dataset);
 
-enum class StageKind { kPretrain, kEvaluate, kQuantized };
-std::string stage_kind_name(StageKind kind);  // "pretrain", "evaluate", "quantized"
+enum class StageKind { kPretrain, kEvaluate, kQuantized, kFineTune, kGenerate };
+// "pretrain", "evaluate", "quantized", "finetune", "generate"
+std::string stage_kind_name(StageKind kind);
 
 struct Stage {
   StageKind kind = StageKind::kPretrain;
   std::string key;                               // 64 hexadecimal digits
-  std::string parent_key;                        // of the pretraining; empty for it
+  std::string parent_key;                        // of the training it builds on, if any
   Json config;                                   // what the key is the hash of
   std::string dataset;                           // trained or evaluated on
-  std::optional<QuantizationSpec> quantization;  // kQuantized
+  std::optional<QuantizationSpec> quantization;  // kQuantized; kGenerate: unset in full precision
+  std::optional<std::int64_t> shots;             // kGenerate
+  bool after_fine_tuning = false;                // kGenerate
 
-  std::string description() const;  // "evaluate books W8A8"
+  std::string description() const;  // "evaluate books W8A8", "answer gsm8k 5-shot W8A8"
+  bool trains() const { return kind == StageKind::kPretrain || kind == StageKind::kFineTune; }
 };
+
+// The stage with its kind, device and parent in its configuration, and the key that follows.
+Stage with_key(Stage stage, const RunDevice& device);
+Json split_json(const SplitIdentity& split);
+// Without what does not change the weights that come out.
+Json optimization_json(Json spec, const RunDevice& device);
 
 struct Cell {
   std::string name;    // "oasis/books/small/0": method label, data set, model, seed
@@ -89,6 +114,7 @@ struct Cell {
   std::vector<Stage> stages;
 
   const Stage& pretrain() const { return stages.front(); }
+  const Stage& stage(const std::string& key) const;  // one of these; throws Error for another
 };
 
 struct Plan {

@@ -215,6 +215,102 @@ TEST(Plan, MethodsThatComeToTheSameAreAnError) {
   EXPECT_NE(error_of([&] { plan_of(json); }).find("are the same computation"), std::string::npos);
 }
 
+class PlanOfGsm8k : public ::testing::Test {
+ protected:
+  PlanOfGsm8k() {
+    json["gsm8k"] = {{"problems", 3},
+                     {"max_new_tokens", 16},
+                     {"fine_tuning", {{"steps", 5}, {"warmup_steps", 1}}}};
+    data.by_dataset["books"].gsm8k = {.tokenizer = "tttt",
+                                      .problems = 3,
+                                      .few_shot = {"5555", 100},
+                                      .zero_shot = {"0000", 50},
+                                      .training_sha256 = "eeee",
+                                      .example_tokens = 20};
+  }
+  std::vector<Stage> stages() const { return plan_of(json, data).cells[1].stages; }
+  std::vector<std::string> keys() const {
+    std::vector<std::string> result;
+    for (const Stage& stage : stages()) result.push_back(stage.key);
+    return result;
+  }
+
+  // The stages whose keys differ from those of `before`.
+  std::set<std::size_t> changed_since(const std::vector<std::string>& before) const {
+    const auto now = keys();
+    EXPECT_EQ(now.size(), before.size());
+    std::set<std::size_t> changed;
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      if (now[i] != before[i]) changed.insert(i);
+    }
+    return changed;
+  }
+
+  Json json = small_suite();
+  SuiteData data = small_data();
+};
+
+TEST_F(PlanOfGsm8k, AsksBeforeAndAfterFineTuningUnderEverySetting) {
+  const auto stages = this->stages();
+  std::vector<std::string> descriptions;
+  for (const Stage& stage : stages) descriptions.push_back(stage.description());
+  EXPECT_EQ(descriptions,
+            (std::vector<std::string>{"pretrain books", "evaluate books", "evaluate wikitext-2",
+                                      "answer gsm8k 5-shot", "evaluate books W8A8",
+                                      "evaluate wikitext-2 W8A8", "answer gsm8k 5-shot W8A8",
+                                      "finetune gsm8k", "answer gsm8k 0-shot after fine-tuning",
+                                      "answer gsm8k 0-shot after fine-tuning W8A8"}));
+  for (const std::size_t i : {3, 6, 7}) EXPECT_EQ(stages[i].parent_key, stages[0].key) << i;
+  for (const std::size_t i : {8, 9}) EXPECT_EQ(stages[i].parent_key, stages[7].key) << i;
+  json["gsm8k"]["shots"] = nullptr;
+  EXPECT_EQ(this->stages().size(), 8u);
+  json["gsm8k"]["fine_tuning"] = nullptr;
+  json["gsm8k"]["shots"] = 5;
+  EXPECT_EQ(this->stages().size(), 7u);
+}
+
+TEST_F(PlanOfGsm8k, TheOtherStagesKeepTheirKeys) {
+  const auto with = stages();
+  json.erase("gsm8k");
+  const auto without = stages();
+  std::set<std::string> keys;
+  for (const Stage& stage : with) keys.insert(stage.key);
+  for (const Stage& stage : without) EXPECT_TRUE(keys.contains(stage.key)) << stage.description();
+}
+
+TEST_F(PlanOfGsm8k, KeysChangeWithWhatDeterminesTheAnswersAndNothingElse) {
+  using Set = std::set<std::size_t>;
+  const auto before = keys();
+  const auto after = [&](const std::string& pointer, const Json& value) {
+    Json old = json;
+    json["gsm8k"][Json::json_pointer(pointer)] = value;
+    const auto changed = changed_since(before);
+    json = std::move(old);
+    return changed;
+  };
+  EXPECT_EQ(after("/max_new_tokens", 17), (Set{3, 6, 8, 9}));
+  EXPECT_EQ(after("/shots", 4), (Set{3, 6}));
+  EXPECT_EQ(after("/batch_size", 2), Set{});
+  EXPECT_EQ(after("/fine_tuning/steps", 6), (Set{7, 8, 9}));
+  EXPECT_EQ(after("/fine_tuning/learning_rate", 0.1), (Set{7, 8, 9}));
+  EXPECT_EQ(after("/fine_tuning/max_length", 31), (Set{7, 8, 9}));
+  EXPECT_EQ(after("/fine_tuning/max_length", 32), Set{}) << "as in training, by default";
+  EXPECT_EQ(after("/fine_tuning/checkpoint_every", 2), Set{});
+  EXPECT_EQ(after("/fine_tuning/micro_batch", 32), Set{}) << "all at once, by default";
+  auto& problems = data.by_dataset["books"].gsm8k;
+  problems.few_shot.sha256 = "changed";
+  EXPECT_EQ(changed_since(before), (Set{3, 6}));
+  problems.few_shot.sha256 = "5555";
+  problems.zero_shot.sha256 = "changed";
+  EXPECT_EQ(changed_since(before), (Set{8, 9}));
+  problems.zero_shot.sha256 = "0000";
+  problems.training_sha256 = "changed";
+  EXPECT_EQ(changed_since(before), (Set{7, 8, 9}));
+  problems.training_sha256 = "eeee";
+  problems.tokenizer = "changed";
+  EXPECT_EQ(changed_since(before), (Set{3, 6, 7, 8, 9}));
+}
+
 std::vector<std::string> names(const std::vector<Cell>& cells) {
   std::vector<std::string> result;
   for (const Cell& cell : cells) result.push_back(cell.name);

@@ -18,8 +18,8 @@ class StageContext {
 
   // Where this cell's checkpoints go; exists.
   virtual std::filesystem::path folder() const = 0;
-  // The weights, as the pretraining's artifact named them, that this stage builds on; empty for a
-  // pretraining.
+  // The weights, as the artifact of the training named them, that this stage builds on; empty for
+  // a pretraining.
   virtual std::filesystem::path parent_checkpoint() const = 0;
 
   // Ask between steps; when true, write a checkpoint and return kStopped.
@@ -29,6 +29,10 @@ class StageContext {
   // point: what the database holds of later steps is dropped.
   virtual void begins_at(std::int64_t step) = 0;
   virtual void record(const CurvePoint& point) = 0;
+  // A text is in the database soon, and stays there when the stage is stopped or killed: ask only
+  // for those that generations() does not hold.
+  virtual void record(GenerationRow text) = 0;
+  virtual std::vector<GenerationRow> generations() const = 0;
   // What was recorded goes to the database. Call before writing a checkpoint, so that a checkpoint
   // at step s never stands without the curve up to s.
   virtual void flush() = 0;
@@ -47,7 +51,7 @@ struct StageOutcome {
     kFailed,   // this cell cannot go on: a NaN
   };
   Kind kind = Kind::kDone;
-  StageResult result = {};                  // kDone; its artifact for a pretraining
+  StageResult result = {};                  // kDone; its artifact for a training
   std::optional<std::int64_t> step = {};    // kStopped: of the checkpoint; kFailed: that failed
   std::optional<Artifact> checkpoint = {};  // kStopped, kFailed: the last good one, if any
   std::string reason = {};                  // kFailed

@@ -98,9 +98,9 @@ struct SuiteMethod {
   InitializationSpec initialization;  // the suite's, with what this method changes of it
 };
 
-struct TrainingSpec {
+// Steps of AdamW on batches of sequences: what pretraining and fine-tuning share.
+struct OptimizationSpec {
   std::int64_t steps = 100'000;
-  std::int64_t block_length = 512;
   std::int64_t sequences_per_step = 192;
   std::optional<std::int64_t> micro_batch;
   bool activation_checkpointing = false;
@@ -114,9 +114,37 @@ struct TrainingSpec {
   std::int64_t warmup_steps = 2000;
   std::optional<double> gradient_clip = 1.0;
   std::optional<double> router_clip;
-  std::string dtype = "auto";
   std::int64_t log_every = 10;
   std::int64_t checkpoint_every = 1000;
+};
+
+struct TrainingSpec : OptimizationSpec {
+  std::int64_t block_length = 512;
+  std::string dtype = "auto";
+};
+
+// Three epochs of GSM8K's 7,473 problems; not published, ours.
+struct FineTuningSpec : OptimizationSpec {
+  FineTuningSpec() {
+    steps = 700;
+    sequences_per_step = 32;
+    learning_rate = 2e-5;
+    warmup_steps = 50;
+    checkpoint_every = 100;
+  }
+  std::optional<std::int64_t> max_length;  // unset: the training block length
+};
+
+struct Gsm8kSpec {
+  Gsm8kSpec() { dataset.name = "gsm8k"; }
+  DatasetSpec dataset;
+  std::string split = "test";
+  std::optional<std::int64_t> problems;   // unset: all of the split
+  std::optional<std::int64_t> shots = 5;  // of a model that is not fine-tuned; unset: not asked
+  std::int64_t shot_seed = 1234;
+  std::int64_t max_new_tokens = 256;
+  std::optional<std::int64_t> batch_size;  // unset: 8 on the CPU, 256 on a GPU
+  std::optional<FineTuningSpec> fine_tuning;
 };
 
 struct EvaluationSpec {
@@ -152,6 +180,7 @@ struct Suite {
   TrainingSpec training;
   EvaluationSpec evaluation;
   std::vector<QuantizationSpec> quantization;
+  std::optional<Gsm8kSpec> gsm8k;
 };
 
 // What a suite may name, and what a method's name stands for. Methods come from
@@ -184,6 +213,7 @@ Json to_json_object(const InitializationSpec& initialization);
 Json to_json_object(const TrainingSpec& training);
 Json to_json_object(const EvaluationSpec& evaluation);
 Json to_json_object(const QuantizationSpec& quantization);
+Json to_json_object(const FineTuningSpec& fine_tuning);
 
 // JSON Schema (draft 2020-12) of a suite file, and the same as a Markdown reference.
 Json suite_schema();

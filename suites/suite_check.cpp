@@ -190,26 +190,38 @@ void check_tokenizer(const TokenizerSpec& tokenizer, const std::string& source,
 }
 
 // The definition that a name alone refers to: the suite's own, else the registry's.
-void resolve_evaluated(Suite& suite) {
-  for (DatasetSpec& evaluated : suite.evaluation.datasets) {
-    for (const TrainingDatasetSpec& defined : suite.datasets) {
-      DatasetSpec by_name;
-      by_name.name = evaluated.name;
-      if (defined.name == evaluated.name && to_json_object(evaluated) == to_json_object(by_name)) {
-        evaluated = defined;
-      }
+void resolve(DatasetSpec& named, const Suite& suite) {
+  for (const TrainingDatasetSpec& defined : suite.datasets) {
+    DatasetSpec by_name;
+    by_name.name = named.name;
+    if (defined.name == named.name && to_json_object(named) == to_json_object(by_name)) {
+      named = defined;
     }
   }
 }
 
-void check_training(const TrainingSpec& t, const std::string& source) {
-  if (t.warmup_steps > t.steps) {
-    throw bad_input("{}: training.warmup_steps: {} is more than training.steps, {}", source,
-                    t.warmup_steps, t.steps);
+void check_optimization(const OptimizationSpec& s, const std::string& source,
+                        const std::string& path) {
+  if (s.warmup_steps > s.steps) {
+    throw bad_input("{0}: {1}.warmup_steps: {2} is more than {1}.steps, {3}", source, path,
+                    s.warmup_steps, s.steps);
   }
-  if (t.micro_batch && t.sequences_per_step % *t.micro_batch != 0) {
-    throw bad_input("{}: training.micro_batch: {} does not divide training.sequences_per_step, {}",
-                    source, *t.micro_batch, t.sequences_per_step);
+  if (s.micro_batch && s.sequences_per_step % *s.micro_batch != 0) {
+    throw bad_input("{0}: {1}.micro_batch: {2} does not divide {1}.sequences_per_step, {3}", source,
+                    path, *s.micro_batch, s.sequences_per_step);
+  }
+}
+
+void check_gsm8k(const Gsm8kSpec& gsm8k, const std::string& source, const KnownNames& known) {
+  check_dataset(gsm8k.dataset, source, "gsm8k.dataset", known);
+  if (!gsm8k.shots && !gsm8k.fine_tuning) {
+    throw bad_input(
+        "{}: gsm8k: neither shots nor fine_tuning is given, so no model is asked; give one of "
+        "them, or drop gsm8k",
+        source);
+  }
+  if (gsm8k.fine_tuning) {
+    check_optimization(*gsm8k.fine_tuning, source, "gsm8k.fine_tuning");
   }
 }
 
@@ -252,9 +264,13 @@ void check_suite(Suite& suite, const std::string& source, const KnownNames& know
     check_model(suite.models[i], source, fmt::format("models[{}]", i));
   }
   for (std::size_t i = 0; i < suite.methods.size(); ++i) check_method(suite, i, source, known);
-  check_training(suite.training, source);
+  check_optimization(suite.training, source, "training");
+  if (suite.gsm8k) {
+    check_gsm8k(*suite.gsm8k, source, known);
+    resolve(suite.gsm8k->dataset, suite);
+  }
 
-  resolve_evaluated(suite);
+  for (DatasetSpec& evaluated_on : suite.evaluation.datasets) resolve(evaluated_on, suite);
   const auto& evaluated = suite.evaluation.datasets;
   for (std::size_t i = 0; i < evaluated.size(); ++i) {
     check_dataset(evaluated[i], source, fmt::format("evaluation.datasets[{}]", i), known);

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "baselines/checkpoint.h"
 #include "baselines/method_config.h"
 #include "datasets/description.h"
+#include "datasets/gsm8k/fine_tuning.h"
 #include "datasets/prepare.h"
 #include "support/error.h"
 
@@ -68,6 +70,50 @@ void check_tokenizer(const CheckpointIdentity& checkpoint, const Tokenizer& toke
   }
 }
 
+OpenedGsm8k open_gsm8k(const Gsm8kSpec& spec, const DataFolders& folders,
+                       const std::string& where) {
+  const DatasetDescription description = describe(spec.dataset, where + ".dataset");
+  const std::int64_t limit = spec.problems.value_or(0);
+  const auto ask = [&](std::int64_t shots) {
+    return Gsm8kQuestions(description, spec.split,
+                          {.shots = static_cast<std::uint32_t>(shots),
+                           .seed = static_cast<std::uint64_t>(spec.shot_seed)},
+                          limit, folders);
+  };
+  OpenedGsm8k opened;
+  if (spec.shots) opened.few_shot = ask(*spec.shots);
+  if (spec.fine_tuning) {
+    opened.zero_shot = ask(0);
+    opened.training = gsm8k::problems_of(description, "train", folders);
+  }
+  return opened;
+}
+
+ProblemsIdentity identity_of(const OpenedGsm8k& gsm8k, const Tokenizer& tokenizer) {
+  const auto questions = [&](const Gsm8kQuestions& asked) {
+    ProblemsIdentity::Questions identity{.sha256 = asked.sha256};
+    for (const auto& prompt : asked.prompts) {
+      identity.prompt_tokens += std::ssize(tokenizer.encode(prompt));
+    }
+    return identity;
+  };
+  ProblemsIdentity identity{.tokenizer = tokenizer.hash(),
+                            .few_shot = questions(gsm8k.few_shot),
+                            .zero_shot = questions(gsm8k.zero_shot)};
+  identity.problems = std::ssize(gsm8k.few_shot.problems.empty() ? gsm8k.zero_shot.problems
+                                                                 : gsm8k.few_shot.problems);
+  if (gsm8k.training.empty()) return identity;
+  identity.training_sha256 = problems_sha256(gsm8k.training);
+  // A sample is enough for a mean, and thousands of examples take their time.
+  const std::int64_t sample = std::min<std::int64_t>(std::ssize(gsm8k.training), 200);
+  for (std::int64_t i = 0; i < sample; ++i) {
+    const auto& problem = gsm8k.training[static_cast<std::size_t>(i)];
+    identity.example_tokens += std::ssize(gsm8k::training_example(problem, tokenizer).tokens);
+  }
+  identity.example_tokens /= sample;
+  return identity;
+}
+
 }  // namespace
 
 SuiteData OpenedSuiteData::identities() const {
@@ -78,6 +124,7 @@ SuiteData OpenedSuiteData::identities() const {
     for (const auto& [evaluated, split] : opened.evaluated) {
       entry.evaluated[evaluated] = identity_of(*split, *opened.tokenizer);
     }
+    if (gsm8k) entry.gsm8k = identity_of(*gsm8k, *opened.tokenizer);
   }
   data.checkpoints = checkpoints;
   return data;
@@ -120,6 +167,7 @@ OpenedSuiteData open_suite_data(const Suite& suite, const DataFolders& folders,
           describe(evaluated[j], place), suite.evaluation.split, opened.tokenizer, folders, report);
     }
   }
+  if (suite.gsm8k) data.gsm8k = open_gsm8k(*suite.gsm8k, folders, source + ": gsm8k");
   progress.end();
   return data;
 }

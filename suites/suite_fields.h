@@ -185,10 +185,10 @@ void fields(Visitor& v, SuiteMethod& s) {
            s.initialization);
 }
 
+// Of pretraining and fine-tuning.
 template <typename Visitor>
-void fields(Visitor& v, TrainingSpec& s) {
+void fields(Visitor& v, OptimizationSpec& s) {
   v.integer({"steps", "Optimizer steps."}, s.steps, {1, 100'000'000});
-  v.integer({"block_length", "T, tokens in a training sequence."}, s.block_length, {2, 1 << 20});
   v.integer({"sequences_per_step", "Sequences in an optimizer step."}, s.sequences_per_step,
             {1, 1 << 20});
   v.optional_integer({"micro_batch",
@@ -222,10 +222,52 @@ void fields(Visitor& v, TrainingSpec& s) {
                      "Clip the routers' gradient by itself to this norm, the rest "
                      "by gradient_clip; null: one clip for all."},
                     s.router_clip, {0, 1e9, true});
-  v.choice({"dtype", "auto: bfloat16 autocast on CUDA, float32 on the CPU."}, s.dtype,
-           {"auto", "float32", "bfloat16"});
   v.integer({"log_every", "Steps between two points of a training curve."}, s.log_every, kPositive);
   v.integer({"checkpoint_every", "Steps between two checkpoints."}, s.checkpoint_every, kPositive);
+}
+
+template <typename Visitor>
+void fields(Visitor& v, TrainingSpec& s) {
+  fields(v, static_cast<OptimizationSpec&>(s));
+  v.integer({"block_length", "T, tokens in a training sequence."}, s.block_length, {2, 1 << 20});
+  v.choice(
+      {"dtype", "auto: bfloat16 autocast on CUDA, float32 on the CPU; fine-tuning has the same."},
+      s.dtype, {"auto", "float32", "bfloat16"});
+}
+
+template <typename Visitor>
+void fields(Visitor& v, FineTuningSpec& s) {
+  fields(v, static_cast<OptimizationSpec&>(s));
+  v.optional_integer({"max_length",
+                      "Tokens in an example; of a longer one the question is cut on the left; "
+                      "null: training.block_length."},
+                     s.max_length, {2, 1 << 20});
+}
+
+template <typename Visitor>
+void fields(Visitor& v, Gsm8kSpec& s) {
+  v.named_object({"dataset",
+                  "Problems in GSM8K's format: gsm8k, word_problems, or files of one's own with a "
+                  "question and an answer in each line."},
+                 s.dataset, "name");
+  v.choice({"split", "Split whose problems are asked."}, s.split, {"valid", "test"});
+  v.optional_integer({"problems", "Ask the first this many problems; null: all of the split."},
+                     s.problems, kPositive);
+  v.optional_integer({"shots",
+                      "Solved examples before each question that the model is asked as pretraining "
+                      "left it; null: it is asked after fine-tuning only (without examples)."},
+                     s.shots, {0, 1000});
+  v.integer({"shot_seed", "Random seed of the draw of examples."}, s.shot_seed, {0, kMaxInteger});
+  v.integer({"max_new_tokens", "An answer ends here at the latest."}, s.max_new_tokens,
+            {1, 1 << 20});
+  v.optional_integer({"batch_size",
+                      "Answers made at a time; texts depend on it within rounding only; null: 8 on "
+                      "the CPU, 256 on a GPU."},
+                     s.batch_size, {1, 65'535});
+  v.optional_object({"fine_tuning",
+                     "Fine-tuning on the training split, with the loss of the answers alone; null: "
+                     "none."},
+                    s.fine_tuning);
 }
 
 template <typename Visitor>
@@ -285,6 +327,10 @@ void fields(Visitor& v, Suite& s) {
   v.object({"training", "Pretraining."}, s.training);
   v.object({"evaluation", "Evaluation in full precision and quantized."}, s.evaluation);
   v.objects({"quantization", "Settings of simulated quantization after training."}, s.quantization);
+  v.optional_object({"gsm8k",
+                     "GSM8K Pass@1 in full precision and under each setting of quantization; null: "
+                     "no problem is asked."},
+                    s.gsm8k);
 }
 
 }  // namespace oasis::suite_fields

@@ -172,6 +172,15 @@ class Reader {
   }
 
   template <typename T>
+  void optional_object(const Label& label, std::optional<T>& target) {
+    optional(label, target, [&](const Json& value) {
+      T object;
+      Reader(value, child(label.name), source_).read(object);
+      return object;
+    });
+  }
+
+  template <typename T>
   void objects(const Label& label, std::vector<T>& target) {
     list(label, target, [&](const Json& item, const std::string& path) {
       T value;
@@ -182,17 +191,14 @@ class Reader {
 
   // A string stands for an object with that string under `key`.
   template <typename T>
+  void named_object(const Label& label, T& target, const char* key) {
+    if (const Json* value = find(label)) target = as_named<T>(*value, child(label.name), key);
+  }
+
+  template <typename T>
   void named_objects(const Label& label, std::vector<T>& target, const char* key) {
-    list(label, target, [&](const Json& item, const std::string& path) {
-      T value;
-      const Json object = item.is_string() ? Json{{key, item}} : item;
-      if (!object.is_object()) {
-        throw bad_input("{}: {}: must be a name or an object, not {}", source_, path,
-                        kind_of(item));
-      }
-      Reader(object, path, source_).read(value);
-      return value;
-    });
+    list(label, target,
+         [&](const Json& item, const std::string& path) { return as_named<T>(item, path, key); });
   }
 
   void texts(const Label& label, std::vector<std::string>& target) {
@@ -257,6 +263,17 @@ class Reader {
     for (std::size_t i = 0; i < value->size(); ++i) {
       target.push_back(convert((*value)[i], fmt::format("{}[{}]", path, i)));
     }
+  }
+
+  template <typename T>
+  T as_named(const Json& item, const std::string& path, const char* key) const {
+    T value;
+    const Json object = item.is_string() ? Json{{key, item}} : item;
+    if (!object.is_object()) {
+      throw bad_input("{}: {}: must be a name or an object, not {}", source_, path, kind_of(item));
+    }
+    Reader(object, path, source_).read(value);
+    return value;
   }
 
   std::string as_text(const Json& value, const std::string& path) const {

@@ -56,9 +56,17 @@ class Writer {
     json_[l.name] = write(v);
   }
   template <typename T>
+  void optional_object(const Label& l, std::optional<T>& v) {
+    json_[l.name] = v ? write(*v) : Json(nullptr);
+  }
+  template <typename T>
   void objects(const Label& l, std::vector<T>& v) {
     json_[l.name] = Json::array();
     for (const T& item : v) json_[l.name].push_back(write(item));
+  }
+  template <typename T>
+  void named_object(const Label& l, T& v, const char*) {
+    object(l, v);
   }
   template <typename T>
   void named_objects(const Label& l, std::vector<T>& v, const char*) {
@@ -122,12 +130,22 @@ class SchemaMaker {
     add(l, make<T>(), Json::object());
   }
   template <typename T>
+  void optional_object(const Label& l, std::optional<T>&) {
+    Json schema = make<T>();
+    schema["type"] = {"object", "null"};
+    add(l, schema, nullptr);
+  }
+  template <typename T>
   void objects(const Label& l, std::vector<T>&) {
     list(l, make<T>());
   }
   template <typename T>
+  void named_object(const Label& l, T& v, const char* key) {
+    add(l, name_or_object<T>(), Writer::write(v)[key]);
+  }
+  template <typename T>
   void named_objects(const Label& l, std::vector<T>&, const char*) {
-    list(l, {{"anyOf", {{{"type", "string"}}, make<T>()}}});
+    list(l, name_or_object<T>());
   }
   void texts(const Label& l, std::vector<std::string>&) { list(l, {{"type", "string"}}); }
   void integers(const Label& l, std::vector<std::int64_t>& v, IntegerRange range) {
@@ -137,6 +155,11 @@ class SchemaMaker {
   }
 
  private:
+  template <typename T>
+  static Json name_or_object() {
+    return {{"anyOf", {{{"type", "string"}}, make<T>()}}};
+  }
+
   static Json integer_schema(const Json& type, IntegerRange range) {
     return {{"type", type}, {"minimum", range.least}, {"maximum", range.most}};
   }
@@ -198,8 +221,9 @@ void append_reference(const Json& schema, const std::string& prefix, std::string
       if (item.contains("anyOf")) nested = &item["anyOf"][1];
     }
     const std::string default_text = !field.contains("default") ? "required"
-                                     : nested != nullptr        ? ""
-                                                                : field["default"].dump();
+                                     : nested != nullptr && !field["default"].is_null()
+                                         ? ""
+                                         : field["default"].dump();
     text += fmt::format("| `{}` | {} | {} | {} |\n", path, nested ? "" : type_text(field),
                         default_text, field["description"].get<std::string>());
     // A method's initialization is the suite's, listed once.
@@ -237,6 +261,9 @@ Json to_json_object(const EvaluationSpec& evaluation) {
 }
 Json to_json_object(const QuantizationSpec& quantization) {
   return Writer::write(quantization);
+}
+Json to_json_object(const FineTuningSpec& fine_tuning) {
+  return Writer::write(fine_tuning);
 }
 
 Json suite_schema() {

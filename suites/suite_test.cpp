@@ -64,6 +64,31 @@ TEST(Suite, WrittenOutReadsBackTheSame) {
   EXPECT_EQ(suite_to_json(parse(written)), written);
 }
 
+TEST(Suite, Gsm8kIsAskedOnlyWhereTheSuiteSaysSo) {
+  Json json = small_suite();
+  EXPECT_FALSE(parse(json).gsm8k);
+  json["gsm8k"] = Json::object();
+  const Suite asked = parse(json);
+  EXPECT_EQ(asked.gsm8k->dataset.name, "gsm8k");
+  EXPECT_EQ(asked.gsm8k->shots, 5);
+  EXPECT_EQ(asked.gsm8k->max_new_tokens, 256);
+  EXPECT_FALSE(asked.gsm8k->fine_tuning);
+  json["gsm8k"] = {{"shots", nullptr}, {"fine_tuning", {{"steps", 100}}}};
+  const Suite tuned = parse(json);
+  EXPECT_FALSE(tuned.gsm8k->shots);
+  EXPECT_EQ(tuned.gsm8k->fine_tuning->steps, 100);
+  EXPECT_EQ(tuned.gsm8k->fine_tuning->sequences_per_step, 32);
+  const Json written = suite_to_json(tuned);
+  EXPECT_EQ(suite_to_json(parse(written)), written);
+  EXPECT_NE(error_with("/gsm8k", {{"shots", nullptr}}).find("neither shots nor fine_tuning"),
+            std::string::npos);
+  EXPECT_NE(error_with("/gsm8k", 5).find("gsm8k: must be an object, not the number 5"),
+            std::string::npos);
+  EXPECT_NE(error_with("/gsm8k", {{"fine_tuning", {{"step", 5}}}})
+                .find("gsm8k.fine_tuning.step: unknown key (did you mean 'steps'?)"),
+            std::string::npos);
+}
+
 TEST(Suite, AMethodsOwnDefaultsComeFromTheSuiteNotFromTheStruct) {
   Json json = small_suite();
   json["initialization"] = {{"beta_raw", -3}};

@@ -15,7 +15,7 @@ inline KnownNames known_names() {
            {"sparsemax", "sparsemax", "sparsemax", {}, false},
            {"oasis_no_coupling", "softmax1", "softmax1", {}, false},
            {"oasis", "softmax1", "softmax1", learned, false}},
-          {"bigram_backcopy", "word_problems", "books", "wikitext-2"}};
+          {"bigram_backcopy", "word_problems", "books", "wikitext-2", "gsm8k"}};
 }
 
 inline Json small_suite() {

@@ -11,7 +11,7 @@ namespace oasis {
 GenerationModel::GenerationModel(const Decoder& model, at::ScalarType type, at::Device device)
     : plain_(std::make_unique<Decoder>(inference_weights(model, type, device))) {}
 
-GenerationModel::GenerationModel(std::unique_ptr<QuantizedModel> quantized)
+GenerationModel::GenerationModel(std::shared_ptr<QuantizedModel> quantized)
     : quantized_(std::move(quantized)) {}
 
 const Decoder& GenerationModel::decoder() const {
@@ -20,6 +20,10 @@ const Decoder& GenerationModel::decoder() const {
 
 ForwardObserver* GenerationModel::observer() const {
   return quantized_ ? &quantized_->observer() : nullptr;
+}
+
+std::int64_t default_batch(const RunDevice& device) {
+  return device.type == "cuda" ? 256 : 8;
 }
 
 bool generate_texts(const GenerationModel& model, const Tokenizer& tokenizer,

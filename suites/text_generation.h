@@ -12,6 +12,7 @@
 #include "models/generation/generator.h"
 #include "models/quantization.h"
 #include "suites/generated_text.h"
+#include "suites/plan.h"
 
 namespace oasis {
 
@@ -21,15 +22,18 @@ class GenerationModel {
  public:
   // `model` in float32 on any device. `type`: of the matrices.
   GenerationModel(const Decoder& model, at::ScalarType type, at::Device device);
-  explicit GenerationModel(std::unique_ptr<QuantizedModel> quantized);
+  explicit GenerationModel(std::shared_ptr<QuantizedModel> quantized);
 
   const Decoder& decoder() const;
   ForwardObserver* observer() const;  // null for none
 
  private:
   std::unique_ptr<Decoder> plain_;
-  std::unique_ptr<QuantizedModel> quantized_;
+  std::shared_ptr<QuantizedModel> quantized_;
 };
+
+// Texts at a time where nothing else is asked for.
+std::int64_t default_batch(const RunDevice& device);
 
 // Called with a further piece of the text of prompts[i], characters whole (GeneratedText::take).
 using PieceSink = std::function<void(size_t prompt, std::string_view piece)>;

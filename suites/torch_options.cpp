@@ -6,6 +6,8 @@
 #include "baselines/checkpoint.h"
 #include "baselines/method_config.h"
 #include "models/initialization.h"
+#include "suites/text_generation.h"
+#include "support/error.h"
 
 namespace oasis {
 namespace {
@@ -35,7 +37,7 @@ ModelConfig config_of(const Cell& cell) {
   return parse_checkpoint_config(cell.model_config, cell.name);
 }
 
-TrainingOptions training_options(const TrainingSpec& spec, const RunDevice& device) {
+TrainingOptions training_options(const OptimizationSpec& spec, const RunDevice& device) {
   TrainingOptions options;
   options.steps = spec.steps;
   options.warmup_steps = spec.warmup_steps;
@@ -51,6 +53,16 @@ TrainingOptions training_options(const TrainingSpec& spec, const RunDevice& devi
   options.cuda_graph = spec.cuda_graph;
   options.deterministic = spec.deterministic;
   options.autocast_bf16 = device.dtype == "bfloat16";
+  return options;
+}
+
+GenerationOptions generation_options(const Gsm8kSpec& spec, const Stage& stage,
+                                     const RunDevice& device) {
+  GenerationOptions options;
+  options.max_new_tokens = spec.max_new_tokens;
+  options.batch = spec.batch_size.value_or(default_batch(device));
+  // Simulated quantization asks the host for ranges as it goes.
+  options.cuda_graph = !stage.quantization;
   return options;
 }
 
@@ -76,6 +88,19 @@ Decoder fresh_model(const Cell& cell, const RunDevice& device) {
   Decoder model(config_of(cell), at::TensorOptions(at::kFloat));
   initialize(model, options, seed);
   return model.to(at::TensorOptions(at::kFloat).device(torch_device(device)));
+}
+
+Decoder trained_model(const Cell& cell, const std::filesystem::path& folder,
+                      const RunDevice& device) {
+  auto model = load_checkpoint(folder, at::kFloat)
+                   .to(at::TensorOptions(at::kFloat).device(torch_device(device)));
+  if (checkpoint_config_json(model.config()) != checkpoint_config_json(config_of(cell))) {
+    throw bad_input(
+        "{}: not the configuration that was trained; delete the folder to train "
+        "again",
+        (folder / "config.json").string());
+  }
+  return model;
 }
 
 }  // namespace oasis

@@ -1,160 +1,72 @@
 #include "suites/torch_stage_runner.h"
 
 #include <algorithm>
-#include <chrono>
 #include <iterator>
 #include <optional>
 #include <utility>
 
-#include "baselines/checkpoint.h"
-#include "baselines/method_config.h"
 #include "datasets/loader.h"
-#include "models/checkpoint_tensors.h"
 #include "models/evaluation.h"
 #include "models/quantization.h"
 #include "models/site_costs.h"
-#include "models/trainer.h"
 #include "suites/compute.h"
+#include "suites/gsm8k_answers.h"
+#include "suites/gsm8k_scores.h"
 #include "suites/stage_results.h"
+#include "suites/text_generation.h"
 #include "suites/torch_options.h"
+#include "suites/training_run.h"
 #include "support/error.h"
-#include "support/sha256.h"
 
 namespace oasis {
 namespace {
 
-constexpr const char* kTrainingFile = "training.safetensors";  // weights, optimizer, position
-constexpr const char* kFinalFolder = "final";                  // Hugging Face layout
-
-// One pretraining: model, optimizer and data, from the last checkpoint if there is one.
-class Pretraining {
- public:
-  Pretraining(const Plan& plan, const Cell& cell, const Stage& stage,
-              const OpenedSuiteData::ForTraining& data, StageContext& context)
-      : spec_(training_of(plan.suite, cell.method)),
-        stage_(stage),
-        data_(data),
-        context_(context),
-        loader_(data.train, spec_.block_length, static_cast<std::uint64_t>(cell.seed)),
-        model_(fresh_model(cell, plan.device)),
-        trainer_(model_, training_options(spec_, plan.device)) {}
-
-  StageOutcome run() {
-    if (std::filesystem::exists(training_file())) trainer_.load(training_file(), stage_.key);
-    context_.begins_at(trainer_.steps_done());
-    const std::int64_t tokens = spec_.sequences_per_step * spec_.block_length;
-    context_.begin_progress(as_double(trainer_.steps_done() * tokens),
-                            as_double(spec_.steps * tokens), "tokens");
-    while (trainer_.steps_done() < spec_.steps) {
-      const auto began = std::chrono::steady_clock::now();
-      const std::int64_t step = trainer_.steps_done();
-      const StepReport report = trainer_.step(
-          to_tensor(loader_.batch(static_cast<std::uint64_t>(step), spec_.sequences_per_step),
-                    spec_.sequences_per_step));
-      if (!report.is_finite()) return diverged(report);
-      note_micro_batch(report);
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
-      const bool last = report.step == spec_.steps;
-      if (report.step % spec_.log_every == 0 || report.step == 1 || last) {
-        context_.record({report.step, report.step * tokens, report.loss, report.learning_rate,
-                         report.gradient_norm, seconds.count()});
-      }
-      context_.progress(as_double(report.step * tokens), fmt::format("loss {:.3f}", report.loss));
-      const bool stop = !last && context_.stop_requested();
-      if (stop || last || report.step % spec_.checkpoint_every == 0) save();
-      if (stop) {
-        return {.kind = StageOutcome::Kind::kStopped,
-                .step = report.step,
-                .checkpoint = training_artifact()};
-      }
-    }
-    return finished();
-  }
-
- private:
-  static double as_double(std::int64_t value) { return static_cast<double>(value); }
-
-  std::filesystem::path training_file() const { return context_.folder() / kTrainingFile; }
-
-  Artifact training_artifact() const {
-    return {training_file().string(), sha256_file(training_file())};
-  }
-
-  // The GPU's memory did not suffice: the step was done in smaller parts, with the same result.
-  void note_micro_batch(const StepReport& report) {
-    const std::int64_t before = std::exchange(micro_batch_, report.micro_batch);
-    if (report.micro_batch >= before) return;
-    context_.event(report.step, "micro_batch_halved",
-                   fmt::format("out of GPU memory with {} sequences at a time, went on with {}; "
-                               "training.micro_batch or activation_checkpointing would avoid the "
-                               "attempt",
-                               before, report.micro_batch));
-  }
-
-  void save() {
-    context_.flush();
-    trainer_.save(training_file(), stage_.key);
-  }
-
-  // The weights are still those before the step that failed: they are the last good ones.
-  StageOutcome diverged(const StepReport& report) {
-    save();
-    return {.kind = StageOutcome::Kind::kFailed,
-            .step = report.step,
-            .checkpoint = training_artifact(),
-            .reason = fmt::format("loss {} and gradient norm {} at step {}", report.loss,
-                                  report.gradient_norm, report.step)};
-  }
-
-  StageOutcome finished() {
-    const auto folder = context_.folder() / kFinalFolder;
-    save_checkpoint(model_, folder);
-    data_.tokenizer->save(folder);
-    StageOutcome outcome;
-    const auto weights = folder / kWeightsFile;
-    outcome.result.artifact = Artifact{weights.string(), sha256_file(weights)};
-    outcome.result.step = trainer_.steps_done();
-    const std::int64_t tokens = spec_.steps * spec_.sequences_per_step * spec_.block_length;
-    outcome.result.metrics = {
-        {"parameters", as_double(model_.parameter_count()), "1", 1, "", "", false},
-        {"training_tokens", as_double(tokens), "tokens", spec_.steps, "", "", false}};
+// Texts go to the database as they end; the scores follow when all are there.
+StageOutcome answer(const GenerationModel& model, const Tokenizer& tokenizer,
+                    const Gsm8kQuestions& questions, const GenerationOptions& options,
+                    StageContext& context) {
+  const auto known = context.generations();
+  context.begin_progress(static_cast<double>(known.size()),
+                         static_cast<double>(questions.prompts.size()), "problems");
+  const auto answering = answer_questions(
+      model, tokenizer, questions, known, options,
+      {.answered = [&](GenerationRow row) { context.record(std::move(row)); },
+       .interrupted = [&] { return context.stop_requested(); },
+       .progress = [&](double done, const std::string& rate) { context.progress(done, rate); }});
+  context.flush();
+  StageOutcome outcome;
+  if (!answering.whole) {
+    outcome.kind = StageOutcome::Kind::kStopped;
     return outcome;
   }
-
-  const TrainingSpec spec_;
-  const Stage& stage_;
-  const OpenedSuiteData::ForTraining& data_;
-  StageContext& context_;
-  BlockLoader loader_;
-  Decoder model_;
-  Trainer trainer_;
-  std::int64_t micro_batch_ = spec_.micro_batch.value_or(spec_.sequences_per_step);
-};
+  if (answering.cut_prompts > 0) {
+    context.event(
+        std::nullopt, "prompts_cut",
+        fmt::format("{} prompts did not fit and were cut on the left", answering.cut_prompts));
+  }
+  auto scores = score_generations(context.generations());
+  outcome.result.metrics = std::move(scores.metrics);
+  outcome.result.generation_scores = std::move(scores.scores);
+  return outcome;
+}
 
 }  // namespace
 
 struct TorchStageRunner::State {
   const OpenedSuiteData& data;
   // Kept from stage to stage: evaluations of one cell follow each other.
-  std::string model_key;  // of the pretraining
+  std::string model_key;  // of the training
   std::optional<Decoder> model;
-  std::string quantized_key;  // of pretraining and setting
-  std::unique_ptr<QuantizedModel> quantized;
+  std::string quantized_key;  // of training and setting
+  std::shared_ptr<QuantizedModel> quantized;
 
-  void load(const Cell& cell, const Stage& stage, const StageContext& context, at::Device device) {
+  void load(const Cell& cell, const Stage& stage, const StageContext& context,
+            const RunDevice& device) {
     if (model_key == stage.parent_key) return;
     quantized_key.clear();
     quantized.reset();
     model_key.clear();
-    const auto folder = context.parent_checkpoint().parent_path();
-    model.emplace(
-        load_checkpoint(folder, at::kFloat).to(at::TensorOptions(at::kFloat).device(device)));
-    if (checkpoint_config_json(model->config()) != checkpoint_config_json(config_of(cell))) {
-      throw bad_input(
-          "{}: not the configuration that was trained; delete the folder to train "
-          "again",
-          (folder / "config.json").string());
-    }
+    model.emplace(trained_model(cell, context.parent_checkpoint().parent_path(), device));
     model_key = stage.parent_key;
   }
 
@@ -163,7 +75,7 @@ struct TorchStageRunner::State {
     const std::string key = stage.parent_key + to_json_object(spec).dump();
     if (quantized_key == key) return;
     quantized_key.clear();
-    quantized = std::make_unique<QuantizedModel>(*model, quantization_options(spec));
+    quantized = std::make_shared<QuantizedModel>(*model, quantization_options(spec));
     const BlockLoader loader(data.by_dataset.at(cell.dataset.name).train,
                              suite.training.block_length, static_cast<std::uint64_t>(spec.seed));
     for (std::int64_t i = 0; i < spec.calibration_batches; ++i) {
@@ -189,17 +101,28 @@ StageOutcome TorchStageRunner::run(const Plan& plan, const Cell& cell, const Sta
                                    StageContext& context) {
   const OpenedSuiteData::ForTraining& data = state_->data.by_dataset.at(cell.dataset.name);
   if (stage.kind == StageKind::kPretrain) {
-    return Pretraining(plan, cell, stage, data, context).run();
+    return run_pretraining(plan, cell, stage, data, context);
+  }
+  if (stage.kind == StageKind::kFineTune) {
+    return run_fine_tuning(plan, cell, stage, data, state_->data.gsm8k.value().training, context);
   }
   const Suite& suite = plan.suite;
   const at::Device device = torch_device(plan.device);
+  if (stage.kind == StageKind::kGenerate) {
+    state_->load(cell, stage, context, plan.device);
+    if (stage.quantization) state_->calibrate(suite, cell, stage, device);
+    const auto model = stage.quantization ? GenerationModel(state_->quantized)
+                                          : GenerationModel(*state_->model, at::kFloat, device);
+    return answer(model, *data.tokenizer, state_->data.gsm8k.value().questions(stage),
+                  generation_options(*suite.gsm8k, stage, plan.device), context);
+  }
   const TokenSplitPtr& split = data.evaluated.at(stage.dataset);
   const std::int64_t length = suite.evaluation.block_length.value_or(suite.training.block_length);
   const BlockLoader loader(split, length, 0, BlockLoader::Order::kSequential);
   const std::int64_t blocks =
       std::min(loader.blocks(), suite.evaluation.sequences.value_or(loader.blocks()));
   context.begin_progress(0, static_cast<double>(blocks), "sequences");
-  state_->load(cell, stage, context, device);
+  state_->load(cell, stage, context, plan.device);
   ForwardObserver* quantizer = nullptr;
   if (stage.quantization) {
     state_->calibrate(suite, cell, stage, device);

@@ -13,9 +13,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define OASIS_WARPGROUP_MMA 1
-#endif
+#include "kernels/cuda/warpgroup.cuh"
 
 namespace oasis::cuda {
 
@@ -30,28 +28,6 @@ __device__ void pin(float (&c)[n][4]) {
 }
 
 #ifdef OASIS_WARPGROUP_MMA
-
-// Of 64 rows. For a product with the rows' transpose the sum runs along them: 16 columns further
-// are 32 bytes. For a product with the rows themselves it runs over them: 16 rows further.
-__device__ inline std::uint64_t matrix_descriptor(std::uint32_t address) {
-  constexpr std::uint64_t kSwizzle128 = 1ull << 62;
-  constexpr std::uint64_t kEightRows = static_cast<std::uint64_t>(1024 >> 4) << 32;
-  constexpr std::uint64_t kUnused = 1ull << 16;
-  return kSwizzle128 | kEightRows | kUnused | ((address & 0x3ffff) >> 4);
-}
-
-// Before the first product that reads registers written otherwise.
-__device__ inline void warpgroup_begin() {
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ inline void warpgroup_commit() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-// Until at most so many groups are under way.
-template <int kPending>
-__device__ void warpgroup_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
-}
 
 #define OASIS_ACCUMULATORS                                                                      \
   "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),     \

@@ -119,9 +119,9 @@ Tensors run(const Operation& operation, const Tensors& inputs, const Tensors& co
 
 std::vector<Case> all_cases(const Target& target) {
   std::vector<Case> all;
-  for (const auto operation :
-       {attention_cases, depth_route_cases, rms_norm_cases, rope_cases, gated_product_cases,
-        linear_cross_entropy_cases, activation_stats_cases, fake_quantize_cases}) {
+  for (const auto operation : {attention_cases, depth_route_cases, rms_norm_cases, rope_cases,
+                               gated_product_cases, linear_cross_entropy_cases,
+                               activation_stats_cases, fake_quantize_cases, integer_linear_cases}) {
     auto cases = operation(target);
     std::ranges::move(cases, std::back_inserter(all));
   }

@@ -109,6 +109,7 @@ std::vector<Case> attention_cases(const Target& target);
 std::vector<Case> depth_route_cases(const Target& target);
 std::vector<Case> fake_quantize_cases(const Target& target);
 std::vector<Case> gated_product_cases(const Target& target);
+std::vector<Case> integer_linear_cases(const Target& target);
 std::vector<Case> linear_cross_entropy_cases(const Target& target);
 std::vector<Case> rms_norm_cases(const Target& target);
 std::vector<Case> rope_cases(const Target& target);

@@ -5,15 +5,20 @@
 
 namespace oasis::cuda {
 
-// 8 or 16 bytes, both addresses multiples of that; zeros when `valid` is false, and then nothing is
+// 16 bytes of which the first `bytes` are read and the others become zero.
+__device__ inline void copy_async_part(std::uint32_t shared, const void* global, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
+               "r"(bytes)
+               : "memory");
+}
+
+// 4, 8 or 16 bytes, both addresses multiples of that; zeros when `valid` is false, and then nothing is
 // read.
 template <int kBytes>
 __device__ void copy_async(std::uint32_t shared, const void* global, bool valid) {
   const int bytes = valid ? kBytes : 0;
   if constexpr (kBytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
-                 "r"(bytes)
-                 : "memory");
+    copy_async_part(shared, global, bytes);
   } else {
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared), "l"(global),
                  "n"(kBytes), "r"(bytes)

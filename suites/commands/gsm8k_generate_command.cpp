@@ -11,6 +11,7 @@
 
 #include "datasets/folders.h"
 #include "datasets/gsm8k/pass_at_1.h"
+#include "datasets/registry.h"
 #include "suites/compute.h"
 #include "suites/engine.h"
 #include "suites/gsm8k_generation.h"
@@ -42,7 +43,9 @@ int run(const Arguments& arguments) {
   const StopSource stop;
   stop_on_signals();
   require_writable(arguments.out);
-  const Gsm8kQuestions questions(arguments.task, resolve_folders(arguments.data_home));
+  const auto& task = arguments.task;
+  const Gsm8kQuestions questions(dataset_entry(task.dataset).description, task.split, task.few_shot,
+                                 task.limit, resolve_folders(arguments.data_home));
   arguments.flags.choose();  // what is wrong with the flags is told before a database is made
   auto store = open_run_folder(arguments.out);
   ProgressLine progress(stderr);

@@ -36,12 +36,14 @@ Json to_json(const CellRow& row, bool timed) {
                {"parameters", row.cost.parameters},
                {"training_tokens", row.cost.training_tokens},
                {"evaluation_tokens", row.cost.evaluation_tokens},
+               {"generation_tokens", row.cost.generation_tokens},
                {"flops", row.cost.flops},
                {"memory_bytes", row.cost.memory_bytes},
                {"stages", stages}};
   if (timed) {
     json["training_s"] = row.timing.training_s;
     json["evaluation_s"] = row.timing.evaluation_s;
+    json["generation_s"] = row.timing.generation_s;
   }
   return json;
 }
@@ -53,23 +55,25 @@ std::string count_text(std::int64_t count) {
 void print_rows(const SuiteSession& session, const std::vector<CellRow>& rows, bool timed) {
   std::size_t width = 4;
   for (const CellRow& row : rows) width = std::max(width, row.cell->name.size());
-  fmt::print("{:<{}}  {:>6}  {:>10}  {:>10}  {:>10}  {:>8}  {:>9}  {:>9}\n", "cell", width,
-             "stages", "parameters", "train tok.", "eval tok.", "FLOPs", "memory", "time");
+  constexpr const char* kRow =
+      "{:<{}}  {:>6}  {:>10}  {:>10}  {:>10}  {:>10}  {:>8}  {:>9}  {:>9}\n";
+  fmt::print(kRow, "cell", width, "stages", "parameters", "train tok.", "eval tok.", "gen. tok.",
+             "FLOPs", "memory", "time");
   double flops = 0;
   double seconds = 0;
   std::int64_t tokens = 0;
   double memory = 0;
   std::size_t stages = 0;
   for (const CellRow& row : rows) {
-    const double cell_s = row.timing.training_s + row.timing.evaluation_s;
-    fmt::print("{:<{}}  {:>6}  {:>10}  {:>10}  {:>10}  {:>8}  {:>9}  {:>9}\n", row.cell->name,
-               width, row.cell->stages.size(), count_text(row.cost.parameters),
-               count_text(row.cost.training_tokens), count_text(row.cost.evaluation_tokens),
+    const double cell_s = row.timing.training_s + row.timing.evaluation_s + row.timing.generation_s;
+    fmt::print(kRow, row.cell->name, width, row.cell->stages.size(),
+               count_text(row.cost.parameters), count_text(row.cost.training_tokens),
+               count_text(row.cost.evaluation_tokens), count_text(row.cost.generation_tokens),
                human_count(row.cost.flops), human_bytes(row.cost.memory_bytes),
                timed ? human_duration(cell_s) : "-");
     flops += row.cost.flops;
     seconds += cell_s;
-    tokens += row.cost.training_tokens + row.cost.evaluation_tokens;
+    tokens += row.cost.training_tokens + row.cost.evaluation_tokens + row.cost.generation_tokens;
     memory = std::max(memory, row.cost.memory_bytes);
     stages += row.cell->stages.size();
   }
@@ -89,8 +93,7 @@ void print_plan(const PlanOptions& options) {
   if (timed) timings = time_cells(session.plan, session.selected, session.data, progress);
   std::vector<CellRow> rows;
   for (const Cell& cell : session.selected) {
-    rows.push_back({&cell,
-                    cost_of(session.plan, cell, data.by_dataset.at(cell.dataset.name).evaluated),
+    rows.push_back({&cell, cost_of(session.plan, cell, data.by_dataset.at(cell.dataset.name)),
                     timings[cell.name]});
   }
   if (!options.json) {

@@ -1,11 +1,12 @@
 // Generates a fixed number of tokens after each row of a token file, greedily or drawn, and prints
-// JSON: of each round the seconds, and the decode steps. The new tokens [B, N] go to a safetensors
-// file. tests/python/bench_generate.py sets it beside `transformers`.
+// JSON: of each round the seconds and the processor's seconds, and the decode steps. The new tokens
+// [B, N] go to a safetensors file. tests/python/bench_generate.py sets it beside `transformers`.
 #include <ATen/Parallel.h>
 #include <ATen/ops/zeros.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <ctime>
 #include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -50,10 +51,11 @@ int main(int argc, char** argv) try {
   }
   auto made = at::zeros({tokens.size(0), options.max_new_tokens}, at::kLong);
   oasis::Generator generator(model, options);
-  std::vector<double> seconds;
+  std::vector<double> seconds, processor_seconds;
   for (int round = 0; round < rounds; ++round) {
     std::vector<int64_t> count(prompts.size());
     const auto began = std::chrono::steady_clock::now();
+    const auto clock = std::clock();
     generator.generate(prompts, [&](size_t i, uint32_t token) {
       made.mutable_data_ptr<int64_t>()[static_cast<int64_t>(i) * options.max_new_tokens +
                                        count[i]++] = token;
@@ -61,9 +63,13 @@ int main(int argc, char** argv) try {
     });
     seconds.push_back(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+    processor_seconds.push_back(static_cast<double>(std::clock() - clock) / CLOCKS_PER_SEC);
   }
   oasis::write_safetensors(out, {{"tokens", made}});
-  std::cout << nlohmann::json{{"seconds", seconds}, {"steps", generator.steps()}} << "\n";
+  std::cout << nlohmann::json{{"seconds", seconds},
+                              {"processor_seconds", processor_seconds},
+                              {"steps", generator.steps()}}
+            << "\n";
   return 0;
 } catch (const std::exception& error) {
   std::cerr << error.what() << "\n";

@@ -5,7 +5,8 @@
 Greedy, every sequence to its full length (no end of text). In float32 both must give the same tokens first (a
 sequence may part from the other's once two logits are within rounding: checked with transformers' own logits). On a
 GPU the speed is taken in bfloat16, where `transformers` runs with SDPA and its dynamic cache. The sides take turns;
-tokens/s count new tokens over the whole call, prefill included. Prints medians, ranges and the ratio.
+tokens/s count new tokens over the whole call, prefill included. Prints medians, ranges and the ratio, on a CPU also
+that of processor times, which a busy machine disturbs less; --json FILE keeps them.
 """
 
 import argparse
@@ -34,6 +35,7 @@ def arguments():
     parser.add_argument("--verify", type=int, default=32, help="new tokens that must be equal in float32 first")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=pathlib.Path, help="file to write the figures to")
     parser.add_argument("--text", type=pathlib.Path, help="text to take prompts from; else random tokens")
     return parser.parse_args()
 
@@ -63,7 +65,8 @@ class Oasis:
              "--threads", str(o.threads), "--rounds", str(rounds)],
             capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return load_file(self.folder / "made")["tokens"], json.loads(done.stdout)["seconds"]
+        report = json.loads(done.stdout)
+        return load_file(self.folder / "made")["tokens"], (report["seconds"][-1], report["processor_seconds"][-1])
 
 
 class Transformers:
@@ -79,11 +82,11 @@ class Transformers:
     def run(self, dtype, new):
         if dtype not in self.models:
             self.models = {dtype: self.load(getattr(torch, dtype))}
-        began = time.perf_counter()
+        began, clock = time.perf_counter(), time.process_time()
         made = self.models[dtype].generate(
             self.tokens, attention_mask=torch.ones_like(self.tokens), do_sample=False, eos_token_id=None,
             pad_token_id=0, max_new_tokens=new).cpu()
-        return made[:, self.tokens.shape[1]:], time.perf_counter() - began
+        return made[:, self.tokens.shape[1]:], (time.perf_counter() - began, time.process_time() - clock)
 
     @torch.no_grad()
     def gap(self, sequence, a, b):
@@ -114,11 +117,11 @@ def main():
         oasis = Oasis(options, tokens, pathlib.Path(folder))
         torch.backends.cuda.matmul.allow_tf32 = False
         dtype = "float32" if options.device == "cpu" else "bfloat16"
-        seconds = {"oasis": [], "transformers": []}
+        sides = {"oasis": [], "transformers": []}  # (seconds, processor seconds) of each round
 
-        def note(side, time):
-            seconds[side].append(time)
-            print(f"{side} {time:.2f} s", flush=True)
+        def note(side, times):
+            sides[side].append(times)
+            print(f"{side} {times[0]:.2f} s, of the processor {times[1]:.2f} s", flush=True)
 
         verified = min(options.verify, options.new)
         theirs, _ = transformers.run("float32", verified)
@@ -128,14 +131,29 @@ def main():
               flush=True)
         transformers.run(dtype, 4)  # warms up
         for _ in range(options.rounds):
-            note("oasis", oasis.run(dtype, options.new, 2)[1][1])  # a process's first round warms up
+            note("oasis", oasis.run(dtype, options.new, 2)[1])  # a process's first round warms up
             note("transformers", transformers.run(dtype, options.new)[1])
+    summarize(options, dtype, sides, {"sequences": len(ours), "equal": equal, "tokens": verified})
+
+
+def summarize(options, dtype, sides, verified):
     made = options.batch * options.new
+    seconds = {side: [times[0] for times in rounds] for side, rounds in sides.items()}
     for side, times in seconds.items():
         print(f"{side:12} {made / statistics.median(times):10.1f} tokens/s "
               f"({made / max(times):.1f} to {made / min(times):.1f})")
-    ratio = statistics.median(seconds["transformers"]) / statistics.median(seconds["oasis"])
-    print(f"{options.device}, {dtype}, batch {options.batch}, prompt {options.prompt}, new {options.new}: {ratio:.2f} times")
+
+    def ratio(kind):
+        ours, theirs = (statistics.median(times[kind] for times in sides[side]) for side in ("oasis", "transformers"))
+        return theirs / ours
+
+    what = f"{options.device}, {dtype}, batch {options.batch}, prompt {options.prompt}, new {options.new}"
+    print(f"{what}: {ratio(0):.2f} times" + (f", {ratio(1):.2f} by processor time" if options.device == "cpu" else ""))
+    if options.json:
+        options.json.write_text(json.dumps(
+            {"device": options.device, "dtype": dtype, "batch": options.batch, "prompt": options.prompt,
+             "new": options.new, "threads": options.threads, "verified": verified, "ratio": ratio(0),
+             "processor_ratio": ratio(1), "rounds": sides}, indent=1))
 
 
 if __name__ == "__main__":
