@@ -24,7 +24,7 @@ def cases(snapshot):
 
 def name_of(case):
     operation, variant, shape, dtype = case
-    return named(f"{operation} {variant}".strip() + f"  {shape}" + ("" if dtype == "bfloat16" else f" {dtype}"))
+    return named(f"{operation} {variant}".strip() + f"\n{shape}" + ("" if dtype == "bfloat16" else f" {dtype}"))
 
 
 def draw(snapshot):
@@ -36,7 +36,7 @@ def draw(snapshot):
     names = list(figures)
     columns = 2 if len(names) > 14 else 1
     length = -(-len(names) // columns)
-    figure, axes = plt.subplots(1, columns, figsize=(PAGE, min(9.0, 0.235 * length + 0.95)), squeeze=False, sharex=True,
+    figure, axes = plt.subplots(1, columns, figsize=(PAGE, min(9.0, 0.27 * length + 1.0)), squeeze=False, sharex=True,
                                 layout="constrained")
     least = min(min(shares.values()) for shares in figures.values())
     for column, axis in enumerate(axes[0]):
@@ -51,15 +51,16 @@ def draw(snapshot):
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlim(max(least * 50, 1e-3), 160)
-        axis.set_yticks(range(len(own)), map(name_of, own), fontsize=5.8)
+        axis.set_yticks(range(len(own)), map(name_of, own), fontsize=6, linespacing=1.05)
         axis.set_ylim(length - 0.4, -0.6)
         axis.grid(False, axis="y")
         axis.tick_params(axis="y", length=0)
-        axis.set_xlabel("share of the ceiling, % (log)")
+        axis.set_xlabel("share of the ceiling, %")
     labels = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
     for axis in axes[0][1:]:
         labels |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.legend(labels.values(), labels.keys(), loc="outside upper center", ncols=4)
     others = f" · other devices in the database: {', '.join(d for d in found if d != device)}" if len(found) > 1 else ""
     return figure, (f"{device} · n = 1 run, median of its repetitions · forward and backward, or a whole step · bfloat16 unless it says "
-                    f"otherwise · ceiling: copies or matrix products as large, in the same run{others}")
+                    f"otherwise · ceiling: copies or matrix products as large, in the same run · "
+                    f"libraries: the nearest that one has, so softmax attention, or a copy of as many bytes{others}")

@@ -27,7 +27,7 @@ def table(lines):
     def row(values, tag):
         out = []
         for i, (value, side) in enumerate(zip(values, sides, strict=True)):
-            kind = f' class="{side}"'
+            kind = f' class="{side}"' if len(value) < 40 or tag == "th" else f' class="{side} long"'
             if tag == "td" and i == verdict:
                 kind = f' class="verdict {re.sub("[^a-z]+", "-", value.lower())}"'
             if tag == "th":
@@ -39,6 +39,22 @@ def table(lines):
     body = "\n".join(row(values, "td") for values in rows)
     return (f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table>\n<thead>{row(header, "th")}</thead>\n'
             f"<tbody>\n{body}\n</tbody></table></div>")
+
+
+def verdicts(text):
+    """The claims' verdicts as a list that a phone can show; nothing where the table has other columns."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    items = []
+    for line in lines[2:]:
+        row = dict(zip(cells(lines[0]), cells(line), strict=False))
+        if not {"Claim", "paper", "beside", "ours", "95 % interval", "verdict"} <= set(row):
+            return ""
+        kind = re.sub("[^a-z]+", "-", row["verdict"].lower())
+        ours = "" if row["verdict"] == "not run" else f": {row['ours']} {row['95 % interval']}"
+        items.append(f'<li><span class="verdict {kind}">{inline(row["verdict"])}</span>'
+                     f'<span>{inline(row["Claim"])}: {inline(row["paper"])}</span>'
+                     f'<span>ours beside {inline(row["beside"])}{inline(ours)}</span></li>')
+    return f"<ul class=verdicts>{''.join(items)}</ul>" if items else ""
 
 
 def to_html(text, skip_headings=True):

@@ -14,7 +14,7 @@ import tempfile
 from draw import draw_all
 from matplotlib import rc_context
 from problem import Problem
-from report.markdown import to_html
+from report.markdown import to_html, verdicts
 from report.warnings import count, warnings
 from style import RC
 
@@ -61,6 +61,8 @@ def table_sections(snapshot, program):
     for name in names:
         text = shown.get(known[name])
         body = "<p class=notrun>Not run: the database has nothing to show here.</p>" if text is None else to_html(text)
+        if name == FIRST and text is not None:
+            body = verdicts(text) + body
         sections.append((name, known[name], body + command("oasis", "tables", name, "--db", snapshot.name, *suite)))
     return sections
 
