@@ -14,6 +14,9 @@ inline KnownNames known_names() {
            {"softmax1", "softmax1", "softmax", {}, false},
            {"sparsemax", "sparsemax", "sparsemax", {}, false},
            {"oasis_no_coupling", "softmax1", "softmax1", {}, false},
+           {"oasis_token_null_only", "softmax1", "softmax", learned, false},
+           {"oasis_depth_null_only", "softmax", "softmax1", {}, false},
+           {"oasis_fixed_beta", "softmax1", "softmax1", {"fixed", 1}, false},
            {"oasis", "softmax1", "softmax1", learned, false}},
           {"bigram_backcopy", "word_problems", "books", "wikitext-2", "gsm8k"}};
 }

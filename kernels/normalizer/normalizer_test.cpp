@@ -127,16 +127,22 @@ TEST(NormalizerTest, LargeLogitsLoseNothing) {
   }
 }
 
+// Over many rows: the error of one is luck, above all where one weight is nearly all of it.
 TEST(NormalizerTest, Float32SoftmaxIsAsExactAsLibTorch) {
   for (const double scale : {0.5, 3.0, 30.0}) {
-    auto logits = normal(512, scale, 0, 5);
-    const auto expected = reference::normalize({Normalizer::kSoftmax}, logits).probs;
-    const auto theirs =
-        at::softmax(at::from_blob(logits.data(), {512}, at::kDouble).to(at::kFloat), -1)
-            .to(at::kDouble);
-    const std::vector<double> library(theirs.data_ptr<double>(), theirs.data_ptr<double>() + 512);
-    const Rows<float> ours({Normalizer::kSoftmax}, logits, logits, 0);
-    EXPECT_LE(distance(ours.probs, expected), 2 * distance(library, expected));
+    double ours_lost = 0, library_lost = 0;
+    for (unsigned seed = 0; seed < 32; ++seed) {
+      auto logits = normal(512, scale, 0, seed);
+      const auto expected = reference::normalize({Normalizer::kSoftmax}, logits).probs;
+      const auto theirs =
+          at::softmax(at::from_blob(logits.data(), {512}, at::kDouble).to(at::kFloat), -1)
+              .to(at::kDouble);
+      const std::vector<double> library(theirs.data_ptr<double>(), theirs.data_ptr<double>() + 512);
+      const Rows<float> ours({Normalizer::kSoftmax}, logits, logits, 0);
+      ours_lost += distance(ours.probs, expected);
+      library_lost += distance(library, expected);
+    }
+    EXPECT_LE(ours_lost, 2 * library_lost) << scale;
   }
 }
 
