@@ -28,6 +28,7 @@ class Drawn:
                 # Without the time of day two runs write the same file.
                 stamp = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
                 self.figure.savefig(path, metadata=stamp)
+                self.figure.set_layout_engine("none")  # as it is now, in the other formats too
         plt.close(self.figure)
         return paths
 

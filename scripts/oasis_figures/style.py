@@ -6,7 +6,7 @@ import hashlib
 
 COLUMN, PAGE = 3.35, 6.9  # inches
 
-BLACK, ORANGE, SKY, GREEN, YELLOW = "#000000", "#E69F00", "#56B4E9", "#009E73", "#B8A900"
+BLACK, ORANGE, SKY, GREEN, YELLOW = "#000000", "#E69F00", "#56B4E9", "#009E73", "#B8A400"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F"
 
 SEQUENTIAL = "cividis"  # lightness grows evenly: the same in grey, and to the colour-blind

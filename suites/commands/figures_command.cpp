@@ -127,8 +127,6 @@ void run_scripts(const std::string& what, const DrawingOptions& options,
   if (child < 0)
     throw failed("{}: cannot start a process: {}", what, std::generic_category().message(errno));
   if (child == 0) {
-    // matplotlib keeps its list of fonts where this says; the home folder may not be writable.
-    ::setenv("MPLCONFIGDIR", folder.path().c_str(), 0);
     ::execv(argv[0], argv.data());
     ::_exit(127);
   }

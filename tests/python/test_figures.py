@@ -45,7 +45,8 @@ def application_id():
 
 
 def test_every_figure_is_drawn(program, database, tmp_path):
-    out = program.run("figures", database, "--output", tmp_path / "f", "--format", "png,svg,pdf").stdout
+    # Half a minute of one processor, which others may be using too.
+    out = program.run("figures", database, "--output", tmp_path / "f", "--format", "png,svg,pdf", timeout=900).stdout
     assert "not run" not in out
     for name in NAMES:
         width, height = struct.unpack(">II", (tmp_path / "f" / f"{name}.png").read_bytes()[16:24])

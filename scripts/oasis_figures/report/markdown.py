@@ -52,7 +52,7 @@ def verdicts(text):
         kind = re.sub("[^a-z]+", "-", row["verdict"].lower())
         ours = "" if row["verdict"] == "not run" else f": {row['ours']} {row['95 % interval']}"
         items.append(f'<li><span class="verdict {kind}">{inline(row["verdict"])}</span>'
-                     f'<span>{inline(row["Claim"])}: {inline(row["paper"])}</span>'
+                     f'<span>{inline(row["Claim"])}; the paper: {inline(row["paper"])}</span>'
                      f'<span>ours beside {inline(row["beside"])}{inline(ours)}</span></li>')
     return f"<ul class=verdicts>{''.join(items)}</ul>" if items else ""
 
