@@ -1,6 +1,7 @@
 """`oasis report` in a headless browser: what it says, how it fits, and that its script makes no error."""
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -51,7 +52,9 @@ def browser():
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    # Sanitizers that Python loads first for our library are not for the browser.
+    plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver, env=plain))
     yield opened
     opened.quit()
 
