@@ -52,8 +52,8 @@ constexpr Named kCharacters[] = {{"±", "$\\pm$"},
 constexpr const char* kPreamble = R"(\documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
-\usepackage[a4paper,margin=2cm]{geometry}
-\usepackage{textcomp,booktabs,graphicx}
+\usepackage[a4paper,landscape,margin=1.5cm]{geometry}
+\usepackage{array,textcomp,booktabs,graphicx}
 \setlength{\parindent}{0pt}
 % Tables stay under their headings: a caption without a float.
 \makeatletter
@@ -61,6 +61,9 @@ constexpr const char* kPreamble = R"(\documentclass{article}
 \makeatother
 \begin{document}
 )";
+
+constexpr std::size_t kLongestLine = 40;  // characters of a text on the left, else it is wrapped
+constexpr const char* kWrapped = ">{\\raggedright\\arraybackslash}p{55mm}";
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
@@ -114,12 +117,17 @@ std::string row_latex(std::string_view line) {
     if (!row.empty()) row += " & ";
     row += inline_latex(cell);
   }
+  if (row.starts_with('[')) row = "{}" + row;  // else an argument of the \\ of the row before
   return row + " \\\\\n";
 }
 
 std::string table_latex(const std::vector<std::string_view>& lines, const std::string& caption) {
   std::string columns;
-  for (const auto& cell : cells_of(lines[1])) columns += cell.ends_with(':') ? 'r' : 'l';
+  for (const auto& rule : cells_of(lines[1])) {
+    // A rule is as long as the longest text of its column.
+    const bool is_long = rule.size() > kLongestLine;
+    columns += rule.ends_with(':') ? "r" : is_long ? kWrapped : "l";
+  }
   std::string text = "\\begin{center}\n\\begin{minipage}{\\linewidth}\n\\centering\n";
   if (!caption.empty()) text += fmt::format("\\tablecaption{{{}}}\n", caption);
   text += "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n";

@@ -1,6 +1,6 @@
 // The tables that need more than SQL: the paper's claims with their verdicts, comparisons with
-// `attnres`, and answers that changed. Their figures come from the views claim_effects,
-// paired_effects and gsm8k_pairs.
+// `attnres`, ablations of `oasis`, and answers that changed. Their figures come from the views
+// claim_effects, paired_effects and gsm8k_pairs.
 #pragma once
 
 #include <string>
@@ -22,6 +22,9 @@ ResultRows claims_rows(const TableScope& scope);
 
 std::string comparisons_section(const TableScope& scope);
 ResultRows comparisons_rows(const TableScope& scope);
+
+std::string ablations_section(const TableScope& scope);
+ResultRows ablations_rows(const TableScope& scope);
 
 std::string answer_pairs_section(const TableScope& scope);
 ResultRows answer_pairs_rows(const TableScope& scope);

@@ -53,6 +53,31 @@ std::string mean_text(const TableFigure& figure) {
   return text;
 }
 
+// What stands out among the figures of a column or row: the best, as the view says, and, from three
+// figures on, the one after it.
+class Ranks {
+ public:
+  void add(const TableFigure& figure) {
+    if (!figure.has_value) return;
+    means_.push_back(figure.mean);
+    if (figure.best) best_ = figure.mean;
+  }
+  std::string marked(const TableFigure& figure) const {
+    const std::string text = mean_text(figure);
+    if (!best_ || means_.size() < 2) return text;
+    if (figure.mean == *best_) return fmt::format("**{}**", text);
+    const double distance = std::abs(figure.mean - *best_);
+    const bool is_second = means_.size() > 2 && std::ranges::none_of(means_, [&](double mean) {
+                             return mean != *best_ && std::abs(mean - *best_) < distance;
+                           });
+    return is_second ? fmt::format("*{}*", text) : text;
+  }
+
+ private:
+  std::vector<double> means_;
+  std::optional<double> best_;
+};
+
 // The n that all figures of a set share, 0 when they differ or there is none.
 std::int64_t common_n(const std::set<std::int64_t>& all) {
   return all.size() == 1 ? *all.begin() : 0;
@@ -82,8 +107,7 @@ TextTable methods_as_rows(const std::vector<CellGroup>& groups, const TableFigur
   TextTable table;
   table.columns.push_back({"Method", false});
   std::vector<std::int64_t> shared_n(columns.size());
-  std::vector<int> with_value(columns.size());
-  std::vector<std::optional<double>> second(columns.size());  // the mean after the best
+  std::vector<Ranks> ranks(columns.size());
   std::vector<std::string> said;
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const auto& column = columns[i];
@@ -94,11 +118,8 @@ TextTable methods_as_rows(const std::vector<CellGroup>& groups, const TableFigur
       if (figure == nullptr) continue;
       all_n.insert(figure->n);
       unit = figure->unit;
-      if (!figure->has_value) continue;
-      ++with_value[i];
-      if (!figure->best && (!second[i] || figure->mean < *second[i])) second[i] = figure->mean;
+      ranks[i].add(*figure);
     }
-    if (with_value[i] < 3) second[i].reset();
     shared_n[i] = common_n(all_n);
     const bool is_mean = column.shows == Shows::kMean || column.shows == Shows::kMeanAndRatio;
     const bool says_unit =
@@ -135,9 +156,7 @@ TextTable methods_as_rows(const std::vector<CellGroup>& groups, const TableFigur
       } else if (!figure->has_value) {
         row.push_back(without_value(*figure, notes));
       } else {
-        std::string text = mean_text(*figure);
-        if (figure->best && with_value[i] > 1) text = fmt::format("**{}**", text);
-        if (second[i] && figure->mean == *second[i]) text = fmt::format("*{}*", text);
+        std::string text = ranks[i].marked(*figure);
         if (column.shows == Shows::kMeanAndRatio && figure->ratio_to_full) {
           text += fmt::format(" ({})", ratio_text(*figure->ratio_to_full));
         }
@@ -177,10 +196,12 @@ TextTable methods_as_columns(const std::vector<CellGroup>& groups, const TableFi
   for (const auto& row : rows) {
     std::set<std::int64_t> all_n;
     std::string unit;
+    Ranks ranks;
     for (const auto& group : groups) {
       const auto* figure = find(figures, group, evaluated_on, row.row, row.column);
       if (figure == nullptr) continue;
       all_n.insert(figure->n);
+      ranks.add(*figure);
       unit = figure->unit;
     }
     const auto shared = common_n(all_n);
@@ -193,7 +214,7 @@ TextTable methods_as_columns(const std::vector<CellGroup>& groups, const TableFi
       } else if (!figure->has_value) {
         cells.push_back(without_value(*figure, notes));
       } else {
-        std::string text = mean_text(*figure);
+        std::string text = ranks.marked(*figure);
         if (figure->seeds < most_seeds[i]) text += fmt::format(" ({} seeds)", figure->seeds);
         if (shared == 0) text += fmt::format(" (n {})", format_count(figure->n));
         cells.push_back(text);

@@ -278,6 +278,38 @@ CREATE VIEW table_training AS
            avg(seconds_per_step) AS seconds_per_step
     FROM curves GROUP BY stage_id) p ON p.stage_id = t.id;
 
+CREATE VIEW table_speed AS
+  -- tokens trained on in a second, over the seeds of a group, on each device; place: 1 for the
+  -- fastest method, 2 for the one after it; without the first tenth of the steps, in which a
+  -- process loads its kernels
+  WITH measured AS (
+    SELECT t.suite_id, t.suite, t.trained_on, t.model, t.method, t.kind, t.device, t.dtype, t.steps,
+           t.tokens / (t.steps * (SELECT avg(q.seconds_per_step) FROM curves q
+                                  WHERE q.stage_id = t.stage_id AND q.step > 0.1 * t.steps))
+             AS tokens_per_second
+    FROM table_training t WHERE t.state = 'done'),
+  centred AS (
+    SELECT *, avg(tokens_per_second) OVER (
+             PARTITION BY suite_id, trained_on, model, method, kind, device, dtype) AS mean
+    FROM measured WHERE tokens_per_second IS NOT NULL),
+  summed AS (
+    SELECT suite_id, suite, trained_on, model, method, kind, device, dtype, mean,
+           CASE WHEN count(*) > 1
+                THEN sqrt(sum((tokens_per_second - mean) * (tokens_per_second - mean))
+                          / (count(*) - 1)) END AS sd,
+           count(*) AS seeds, min(steps) AS n
+    FROM centred
+    GROUP BY suite_id, trained_on, model, method, kind, device, dtype),
+  ranked AS (
+    SELECT *, rank() OVER (PARTITION BY suite_id, trained_on, model, kind, device, dtype
+                           ORDER BY mean DESC) AS place
+    FROM summed)
+  SELECT m.*, m.place = 1 AS best, 100 * (m.mean / b.mean - 1) AS percent_vs_attnres
+  FROM ranked m
+  LEFT JOIN summed b
+    ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
+   AND b.kind = m.kind AND b.device = m.device AND b.dtype = m.dtype AND b.method = 'attnres';
+
 CREATE VIEW table_failures AS
   -- every stage that failed or was stopped before its end
   SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
@@ -306,10 +338,11 @@ CREATE VIEW suite_provenance AS
   FROM suites s;
 
 CREATE VIEW paired_effects AS
-  -- each method's figure beside that of attnres under the same seed, one row for each figure that
-  -- comparisons are made of; percent: the difference in percent of attnres' figure, points: of
-  -- shares, in points
-  SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.seed, m.metric,
+  -- each method's figure beside that of another, attnres or oasis, under the same seed, one row for
+  -- each figure that comparisons are made of; percent: the difference in percent of the other's
+  -- figure, points: of shares, in points
+  SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method,
+         b.method AS beside, m.seed, m.metric,
          m.unit, m.precision, m.points, m.quantizer,
          CASE m.precision WHEN 'full' THEN 'full precision'
               ELSE m.precision || ' ' || m.points ||
@@ -318,16 +351,18 @@ CREATE VIEW paired_effects AS
          ifnull((100 - m.weight_bits) * 1000 + (100 - m.activation_bits) * 10
                 + (m.points <> 'published'), 0) AS setting_order,
          m.value, b.value AS reference, m.n,
-         CASE WHEN m.metric LIKE 'gsm8k_pass1%' THEN 100 * (m.value - b.value)
+         CASE WHEN (m.metric LIKE 'gsm8k_pass1%' OR m.metric IN ('first_token_mass', 'sink_rate'))
+              THEN 100 * (m.value - b.value)
               ELSE 100 * (m.value / nullif(b.value, 0) - 1) END AS effect,
-         CASE WHEN m.metric LIKE 'gsm8k_pass1%' THEN 'points' ELSE '%' END AS effect_unit
+         CASE WHEN (m.metric LIKE 'gsm8k_pass1%' OR m.metric IN ('first_token_mass', 'sink_rate'))
+              THEN 'points' ELSE '%' END AS effect_unit
   FROM cell_metrics m
   JOIN cell_metrics b
     ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
    AND b.seed = m.seed AND b.kind = m.kind AND b.precision = m.precision AND b.points = m.points
    AND b.quantizer = m.quantizer AND b.evaluated_on = m.evaluated_on AND b.metric = m.metric
-   AND b.method = 'attnres'
-  WHERE m.method <> 'attnres' AND m.value IS NOT NULL AND b.value IS NOT NULL
+   AND b.method IN ('attnres', 'oasis')
+  WHERE m.method <> b.method AND m.value IS NOT NULL AND b.value IS NOT NULL
     AND (m.metric IN ('perplexity', 'gsm8k_pass1_strict', 'gsm8k_pass1_flexible')
          OR (m.precision = 'full' AND m.metric IN ('max_inf_norm/seq', 'avg_kurtosis/seq',
                                                    'first_token_mass', 'sink_rate')));
@@ -362,37 +397,45 @@ CREATE VIEW gsm8k_pairs AS
   GROUP BY p.suite_id, p.stage_id, p.other_stage, p.beside, s.rule;
 
 CREATE VIEW claim_effects AS
-  -- what answers a claim of the paper: `oasis` beside a reference under the same seed, one row for
-  -- each claim, reading, setting (trained on x model x evaluated on) and seed. Readings: beside
-  -- attnres, and beside the mean of the five baselines
-  WITH asked (id, metric, precision) AS (
-    VALUES ('max_inf_norm', 'max_inf_norm/seq', 'full'),
-           ('avg_kurtosis', 'avg_kurtosis/seq', 'full'),
-           ('perplexity_w8a8', 'perplexity', 'W8A8'),
-           ('gsm8k_pass1_w4a4', 'gsm8k_pass1_strict', 'W4A4')),
+  -- what answers a claim of the paper: a method beside a reference under the same seed, one row for
+  -- each claim, reading, setting (trained on x model x evaluated on) and seed. Readings of claims
+  -- against all baselines: beside attnres, and beside the mean of the five; else the one method
+  WITH asked (id, metric, precision, method, beside, unit) AS (
+    VALUES ('max_inf_norm', 'max_inf_norm/seq', 'full', 'oasis', '', '%'),
+           ('avg_kurtosis', 'avg_kurtosis/seq', 'full', 'oasis', '', '%'),
+           ('perplexity_w8a8', 'perplexity', 'W8A8', 'oasis', '', '%'),
+           ('gsm8k_pass1_w4a4', 'gsm8k_pass1_strict', 'W4A4', 'oasis', '', 'points'),
+           ('depth_softmax_sinks', 'first_token_mass', 'full', 'attnres', 'prenorm', 'points'),
+           ('depth_softmax_outliers', 'max_inf_norm/seq', 'full', 'attnres', 'prenorm', '%'),
+           ('depth_softmax_w8a8', 'perplexity', 'W8A8', 'attnres', 'prenorm', '%'),
+           ('depth_null_outliers', 'max_inf_norm/seq', 'full', 'oasis', 'oasis_token_null_only', '%'),
+           ('token_null_outliers', 'max_inf_norm/seq', 'full', 'oasis', 'oasis_depth_null_only', '%'),
+           ('coupling_outliers', 'max_inf_norm/seq', 'full', 'oasis', 'oasis_no_coupling', '%'),
+           ('coupling_w8a8', 'perplexity', 'W8A8', 'oasis', 'oasis_no_coupling', '%')),
   figures AS (
-    SELECT a.id, c.suite_id, c.trained_on, c.model, c.evaluated_on, c.seed, c.method, c.value, c.n
+    SELECT a.id, a.method AS claimed, a.beside, a.unit, c.suite_id, c.trained_on, c.model,
+           c.evaluated_on, c.seed, c.method, c.value, c.n
     FROM asked a JOIN cell_metrics c ON c.metric = a.metric AND c.precision = a.precision
     WHERE c.value IS NOT NULL
       AND (c.precision = 'full' OR (c.points = 'published' AND c.quantizer = ''))),
   refs AS (
-    SELECT 'attnres' AS reading, id, suite_id, trained_on, model, evaluated_on, seed, value
-    FROM figures WHERE method = 'attnres'
+    SELECT method AS reading, id, suite_id, trained_on, model, evaluated_on, seed, value
+    FROM figures WHERE method = CASE beside WHEN '' THEN 'attnres' ELSE beside END
     UNION ALL
     SELECT 'five baselines', id, suite_id, trained_on, model, evaluated_on, seed, avg(value)
     FROM figures
-    WHERE method IN ('attnres', 'clipped_softmax', 'gated_attention', 'softmax1', 'sparsemax')
+    WHERE beside = ''
+      AND method IN ('attnres', 'clipped_softmax', 'gated_attention', 'softmax1', 'sparsemax')
     GROUP BY id, suite_id, trained_on, model, evaluated_on, seed
     HAVING count(DISTINCT method) = 5)
-  SELECT o.suite_id, o.id, r.reading, o.trained_on, o.model, o.evaluated_on, o.seed,
+  SELECT o.suite_id, o.id, o.method, r.reading, o.trained_on, o.model, o.evaluated_on, o.seed,
          o.value, r.value AS reference, o.n,
-         CASE p.unit WHEN '%' THEN 100 * (o.value / nullif(r.value, 0) - 1)
-                     ELSE 100 * (o.value - r.value) END AS effect, p.unit
+         CASE o.unit WHEN '%' THEN 100 * (o.value / nullif(r.value, 0) - 1)
+                     ELSE 100 * (o.value - r.value) END AS effect, o.unit
   FROM figures o
   JOIN refs r ON r.id = o.id AND r.suite_id = o.suite_id AND r.trained_on = o.trained_on
              AND r.model = o.model AND r.evaluated_on = o.evaluated_on AND r.seed = o.seed
-  JOIN paper_claims p ON p.id = o.id
-  WHERE o.method = 'oasis';
+  WHERE o.method = o.claimed;
 
 CREATE VIEW comparable AS
   -- all that two runs of one suite must agree on, ids replaced by what they stand for; left out:

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -20,14 +19,15 @@
 namespace oasis {
 namespace {
 
-constexpr std::array kReadings = {"attnres", "five baselines"};
-
 ClaimsFile read_claims() {
   const auto json = nlohmann::json::parse(kClaimsJson);
   ClaimsFile file{json.at("version"), json.at("paper_setting"), {}};
   for (const auto& claim : json.at("claims")) {
-    file.claims.push_back({claim.at("id"), claim.at("text"), claim.at("value"), claim.at("unit"),
-                           claim.at("source"), claim.at("answered_by")});
+    const auto value = claim.find("value");
+    file.claims.push_back(
+        {claim.at("id"), claim.at("text"), claim.at("direction") == "less",
+         value == claim.end() ? std::nullopt : std::optional(value->get<double>()),
+         claim.at("unit"), claim.at("source"), claim.at("answered_by"), claim.at("beside")});
   }
   return file;
 }
@@ -53,7 +53,7 @@ ClaimResult result_of(const Claim& claim, const std::string& reading, const Effe
   }
   if (!result.by_seed.empty()) result.effect = mean(result.by_seed);
   result.interval = bootstrap_interval(result.by_seed);
-  result.verdict = claim_verdict(claim.value, result.effect, result.interval);
+  result.verdict = claim_verdict(claim.less, claim.value, result.effect, result.interval);
   return result;
 }
 
@@ -80,16 +80,17 @@ std::string_view to_string(ClaimVerdict verdict) {
   return "";
 }
 
-ClaimVerdict claim_verdict(double paper, std::optional<double> effect,
+ClaimVerdict claim_verdict(bool less, std::optional<double> paper, std::optional<double> effect,
                            const std::optional<Interval>& interval) {
   if (!effect) return ClaimVerdict::kNotRun;
   if (!interval || (interval->low <= 0 && interval->high >= 0)) {
     return ClaimVerdict::kNotDistinguishable;
   }
-  if ((interval->low > 0) != (paper > 0)) return ClaimVerdict::kContradicted;
+  if ((interval->high < 0) != less) return ClaimVerdict::kContradicted;
+  if (!paper) return ClaimVerdict::kReproduced;
   // The end of the interval that is further from zero reaches the paper's figure, or not.
   const double furthest = std::max(std::abs(interval->low), std::abs(interval->high));
-  return furthest >= std::abs(paper) ? ClaimVerdict::kReproduced : ClaimVerdict::kSameDirection;
+  return furthest >= std::abs(*paper) ? ClaimVerdict::kReproduced : ClaimVerdict::kSameDirection;
 }
 
 std::vector<ClaimResult> claim_results(const Store& store, std::int64_t suite_id) {
@@ -108,11 +109,11 @@ std::vector<ClaimResult> claim_results(const Store& store, std::int64_t suite_id
   std::vector<ClaimResult> results;
   for (const auto& claim : paper_claims().claims) {
     const auto before = results.size();
-    for (const char* reading : kReadings) {
-      const auto effects = found.find({claim.id, reading});
-      if (effects != found.end()) results.push_back(result_of(claim, reading, effects->second));
+    for (auto reading = found.lower_bound({claim.id, ""});
+         reading != found.end() && reading->first.first == claim.id; ++reading) {
+      results.push_back(result_of(claim, reading->first.second, reading->second));
     }
-    if (results.size() == before) results.push_back(result_of(claim, kReadings[0], {}));
+    if (results.size() == before) results.push_back(result_of(claim, claim.beside, {}));
   }
   return results;
 }

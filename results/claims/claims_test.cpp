@@ -14,26 +14,33 @@ namespace {
 
 TEST(Claims, EveryVerdict) {
   using V = ClaimVerdict;
-  EXPECT_EQ(claim_verdict(-10, {}, {}), V::kNotRun);
-  EXPECT_EQ(claim_verdict(-10, -9.0, {}), V::kNotDistinguishable);  // one seed
-  EXPECT_EQ(claim_verdict(-10, -9.0, Interval{-20, 0.5}), V::kNotDistinguishable);
-  EXPECT_EQ(claim_verdict(-10, -9.0, Interval{-20, 0}), V::kNotDistinguishable);
-  EXPECT_EQ(claim_verdict(-10, 3.0, Interval{1, 5}), V::kContradicted);
-  EXPECT_EQ(claim_verdict(12, -3.0, Interval{-5, -1}), V::kContradicted);
-  EXPECT_EQ(claim_verdict(-10, -3.0, Interval{-5, -1}), V::kSameDirection);
-  EXPECT_EQ(claim_verdict(12, 3.0, Interval{1, 5}), V::kSameDirection);
-  EXPECT_EQ(claim_verdict(-10, -9.0, Interval{-12, -6}), V::kReproduced);
-  EXPECT_EQ(claim_verdict(-10, -30.0, Interval{-40, -20}), V::kReproduced);
-  EXPECT_EQ(claim_verdict(12, 12.0, Interval{12, 12}), V::kReproduced);
+  EXPECT_EQ(claim_verdict(true, -10.0, {}, {}), V::kNotRun);
+  EXPECT_EQ(claim_verdict(true, -10.0, -9.0, {}), V::kNotDistinguishable);  // one seed
+  EXPECT_EQ(claim_verdict(true, -10.0, -9.0, Interval{-20, 0.5}), V::kNotDistinguishable);
+  EXPECT_EQ(claim_verdict(true, -10.0, -9.0, Interval{-20, 0}), V::kNotDistinguishable);
+  EXPECT_EQ(claim_verdict(true, -10.0, 3.0, Interval{1, 5}), V::kContradicted);
+  EXPECT_EQ(claim_verdict(false, 12.0, -3.0, Interval{-5, -1}), V::kContradicted);
+  EXPECT_EQ(claim_verdict(true, -10.0, -3.0, Interval{-5, -1}), V::kSameDirection);
+  EXPECT_EQ(claim_verdict(false, 12.0, 3.0, Interval{1, 5}), V::kSameDirection);
+  EXPECT_EQ(claim_verdict(true, -10.0, -9.0, Interval{-12, -6}), V::kReproduced);
+  EXPECT_EQ(claim_verdict(true, -10.0, -30.0, Interval{-40, -20}), V::kReproduced);
+  EXPECT_EQ(claim_verdict(false, 12.0, 12.0, Interval{12, 12}), V::kReproduced);
+  // Said in words only: the direction is all there is to reach.
+  EXPECT_EQ(claim_verdict(true, {}, -1.0, Interval{-2, -0.1}), V::kReproduced);
+  EXPECT_EQ(claim_verdict(false, {}, 1.0, Interval{0.1, 2}), V::kReproduced);
+  EXPECT_EQ(claim_verdict(true, {}, 1.0, Interval{0.1, 2}), V::kContradicted);
+  EXPECT_EQ(claim_verdict(true, {}, 0.0, Interval{-1, 1}), V::kNotDistinguishable);
   EXPECT_EQ(to_string(V::kSameDirection), "same direction");
 }
 
 TEST(Claims, TheDatabaseSaysWhatTheFileSays) {
   const TemporaryFolder folder;
   const auto store = Store::open(folder / "r.db", Store::Mode::kCreate);
-  ASSERT_EQ(paper_claims().claims.size(),
-            store.database().execAndGet("SELECT count(*) FROM paper_claims").getUInt());
+  unsigned with_figure = 0;
   for (const auto& claim : paper_claims().claims) {
+    if (!claim.value) continue;  // said in words: not in the table of the paper's figures
+    ++with_figure;
+    EXPECT_EQ(claim.less, *claim.value < 0) << claim.id;
     BoundStatement row(store.database(),
                        "SELECT text, value, unit, source FROM paper_claims WHERE id = ?");
     row.bind_all(claim.id);
@@ -43,6 +50,8 @@ TEST(Claims, TheDatabaseSaysWhatTheFileSays) {
     EXPECT_EQ(row.text(2), claim.unit);
     EXPECT_EQ(row.text(3), claim.source);
   }
+  EXPECT_EQ(with_figure,
+            store.database().execAndGet("SELECT count(*) FROM paper_claims").getUInt());
 }
 
 // Seeds 1 … n of a method with a perplexity under W8A8 on each data set.
@@ -75,7 +84,8 @@ TEST(Claims, EffectsArePairedBySeedAndAveragedOverSettings) {
   write_w8a8(store, run, suite, "attnres", {{100, 200, 300, 400}, {10, 20, 30}});
   write_w8a8(store, run, suite, "oasis", {{50, 110, 120, 100}, {4, 9, 18}});
   const auto results = claim_results(store, suite);
-  ASSERT_EQ(results.size(), 4U);  // one line a claim: the other baselines were not run
+  ASSERT_EQ(results.size(),
+            paper_claims().claims.size());  // one line a claim: the other baselines were not run
   for (const auto& result : results) {
     if (result.claim.id != "perplexity_w8a8") {
       EXPECT_EQ(result.verdict, ClaimVerdict::kNotRun) << result.claim.id;
@@ -116,6 +126,35 @@ TEST(Claims, TheMeanOfFiveBaselinesIsASecondReading) {
   EXPECT_EQ(w8a8[0].verdict, ClaimVerdict::kReproduced);
   EXPECT_EQ(w8a8[1].reading, "five baselines");
   EXPECT_NEAR(*w8a8[1].effect, -85, 1e-10);
+}
+
+TEST(Claims, InWordsAreAnsweredBesideTheMethodTheyName) {
+  const TemporaryFolder folder;
+  auto store = Store::open(folder / "r.db", Store::Mode::kCreate);
+  const auto run = store.begin_run({.machine = "host"});
+  const auto suite = store.add_suite("sample", "{}");
+  write_w8a8(store, run, suite, "prenorm", {{100, 200, 300}});
+  write_w8a8(store, run, suite, "attnres", {{110, 230, 360}});
+  write_w8a8(store, run, suite, "oasis_no_coupling", {{50, 100, 150}});
+  write_w8a8(store, run, suite, "oasis", {{55, 120, 165}});
+  int found = 0;
+  for (const auto& result : claim_results(store, suite)) {
+    if (result.claim.id == "depth_softmax_w8a8") {
+      EXPECT_EQ(result.reading, "prenorm");
+      EXPECT_NEAR(*result.effect, 15, 1e-10);  // +10, +15, +20 %
+      EXPECT_EQ(result.verdict, ClaimVerdict::kReproduced);
+      ++found;
+    } else if (result.claim.id == "coupling_w8a8") {
+      EXPECT_EQ(result.reading, "oasis_no_coupling");
+      EXPECT_NEAR(*result.effect, 40.0 / 3, 1e-10);  // +10, +20, +10 %
+      EXPECT_EQ(result.verdict, ClaimVerdict::kContradicted);
+      ++found;
+    } else if (result.claim.id != "perplexity_w8a8") {
+      EXPECT_EQ(result.verdict, ClaimVerdict::kNotRun) << result.claim.id;
+      EXPECT_EQ(result.reading, result.claim.beside);
+    }
+  }
+  EXPECT_EQ(found, 2);
 }
 
 }  // namespace

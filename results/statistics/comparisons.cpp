@@ -32,39 +32,35 @@ void correct_tables(std::vector<Comparison>& rows) {
   }
 }
 
-}  // namespace
+#define OASIS_EFFECTS                                                               \
+  "SELECT e.trained_on, e.model, e.evaluated_on, e.metric, e.setting, e.method,"    \
+  " e.effect_unit, e.effect, e.n FROM paired_effects e"                             \
+  " JOIN group_states g ON g.suite_id = e.suite_id AND g.trained_on = e.trained_on" \
+  "  AND g.model = e.model AND g.method = e.method"                                 \
+  " WHERE e.suite_id = ? AND e.effect IS NOT NULL AND "
+#define OASIS_IN_ORDER                                                                     \
+  " ORDER BY e.trained_on, e.model, e.evaluated_on, e.metric, e.setting_order, e.setting," \
+  "  g.first_cell, e.seed"
 
-bool Comparison::distinguishable() const {
-  return interval && (interval->low > 0 || interval->high < 0);
-}
-
-std::vector<Comparison> comparisons(const Store& store, std::int64_t suite_id) {
+std::vector<Comparison> read_comparisons(const Store& store, std::int64_t suite_id,
+                                         const char* sql) {
   std::vector<Comparison> rows;
-  each_row(
-      store,
-      "SELECT e.trained_on, e.model, e.evaluated_on, e.metric, e.setting, e.method,"
-      " e.effect_unit, e.effect, e.n FROM paired_effects e"
-      " JOIN group_states g ON g.suite_id = e.suite_id AND g.trained_on = e.trained_on"
-      "  AND g.model = e.model AND g.method = e.method"
-      " WHERE e.suite_id = ? AND e.effect IS NOT NULL"
-      " ORDER BY e.trained_on, e.model, e.evaluated_on, e.metric, e.setting_order, e.setting,"
-      "  g.first_cell, e.seed",
-      suite_id, [&](BoundStatement& row) {
-        Comparison next;
-        next.trained_on = row.text(0);
-        next.model = row.text(1);
-        next.evaluated_on = row.text(2);
-        next.metric = row.text(3);
-        next.setting = row.text(4);
-        next.method = row.text(5);
-        next.unit = row.text(6);
-        next.n = row.integer(8);
-        if (rows.empty() || !one_table(rows.back(), next) || rows.back().method != next.method) {
-          rows.push_back(next);
-        }
-        rows.back().effects.push_back(row.real(7));
-        rows.back().n = std::min(rows.back().n, next.n);
-      });
+  each_row(store, sql, suite_id, [&](BoundStatement& row) {
+    Comparison next;
+    next.trained_on = row.text(0);
+    next.model = row.text(1);
+    next.evaluated_on = row.text(2);
+    next.metric = row.text(3);
+    next.setting = row.text(4);
+    next.method = row.text(5);
+    next.unit = row.text(6);
+    next.n = row.integer(8);
+    if (rows.empty() || !one_table(rows.back(), next) || rows.back().method != next.method) {
+      rows.push_back(next);
+    }
+    rows.back().effects.push_back(row.real(7));
+    rows.back().n = std::min(rows.back().n, next.n);
+  });
   for (auto& row : rows) {
     row.effect = mean(row.effects);
     row.deviation = sample_deviation(row.effects);
@@ -73,6 +69,23 @@ std::vector<Comparison> comparisons(const Store& store, std::int64_t suite_id) {
   }
   correct_tables(rows);
   return rows;
+}
+
+}  // namespace
+
+bool Comparison::distinguishable() const {
+  return interval && (interval->low > 0 || interval->high < 0);
+}
+
+std::vector<Comparison> comparisons(const Store& store, std::int64_t suite_id) {
+  return read_comparisons(store, suite_id, OASIS_EFFECTS "e.beside = 'attnres'" OASIS_IN_ORDER);
+}
+
+std::vector<Comparison> ablations(const Store& store, std::int64_t suite_id) {
+  return read_comparisons(store, suite_id,
+                          OASIS_EFFECTS
+                          "e.beside = 'oasis' AND e.method NOT IN ('attnres', 'clipped_softmax',"
+                          " 'gated_attention', 'softmax1', 'sparsemax')" OASIS_IN_ORDER);
 }
 
 std::vector<AnswerPairs> answer_pairs(const Store& store, std::int64_t suite_id) {

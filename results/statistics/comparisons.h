@@ -1,4 +1,4 @@
-// Every method beside `attnres`, paired by seed, with what may be said of the difference.
+// Methods beside `attnres` or `oasis`, paired by seed, with what may be said of the difference.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,10 @@ struct Comparison {
 
 // A table is what shares trained_on, model, evaluated_on, metric and setting; the rows of one table
 // follow each other. Holm's correction is over the rows of a table.
-std::vector<Comparison> comparisons(const Store& store, std::int64_t suite_id);
+std::vector<Comparison> comparisons(const Store& store, std::int64_t suite_id);  // with attnres
+
+// The same with `oasis`, of all methods but the five baselines: its ablations and controls.
+std::vector<Comparison> ablations(const Store& store, std::int64_t suite_id);
 
 // Two answers to the same problems: a method beside attnres, or a setting beside the method's own
 // full precision, under one seed and scoring rule.

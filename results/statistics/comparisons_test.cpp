@@ -57,6 +57,23 @@ TEST(Comparisons, ArePairedBySeedAndCorrectedInsideATable) {
   EXPECT_FALSE(rows[2].distinguishable());
 }
 
+TEST(Comparisons, AblationsAreSetBesideOasis) {
+  const TemporaryFolder folder;
+  auto store = Store::open(folder / "r.db", Store::Mode::kCreate);
+  const auto run = store.begin_run({.machine = "host"});
+  const auto suite = store.add_suite("sample", "{}");
+  write_perplexities(store, run, suite, "attnres", {50, 60, 70});
+  write_perplexities(store, run, suite, "oasis", {100, 200, 400});
+  write_perplexities(store, run, suite, "oasis_no_coupling", {101, 204, 412});
+  const auto rows = ablations(store, suite);
+  ASSERT_EQ(rows.size(), 1U);  // baselines are in the other table
+  EXPECT_EQ(rows[0].method, "oasis_no_coupling");
+  EXPECT_NEAR(rows[0].effect, 2, 1e-12);  // +1, +2, +3 %
+  EXPECT_TRUE(rows[0].distinguishable());
+  ASSERT_EQ(comparisons(store, suite).size(), 2U);
+  EXPECT_EQ(comparisons(store, suite)[0].method, "oasis");
+}
+
 TEST(Comparisons, OfAnswersCountWhatWasGainedAndLost) {
   const TemporaryFolder folder;
   auto store = Store::open(folder / "r.db", Store::Mode::kCreate);

@@ -4,6 +4,7 @@ SQL files define: no training is needed to draw one."""
 import json
 import math
 import pathlib
+import re
 import sqlite3
 
 import numpy as np
@@ -25,6 +26,8 @@ def create(path):
     for text in schema():
         db.executescript(text)
     db.execute("PRAGMA user_version = 5")
+    header = (REPOSITORY / "results" / "schema.h").read_text()
+    db.execute("PRAGMA application_id = %d" % int(re.search(r"kApplicationId = (0x[0-9A-Fa-f]+|\d+)", header)[1], 0))
     return db
 
 

@@ -33,15 +33,9 @@ def database(tmp_path_factory):
     db = results_database.create(path)
     results_database.add_suite(db)
     results_database.add_benchmarks(db)
-    db.execute("PRAGMA application_id = %d" % application_id())
     db.commit()
     db.close()
     return path
-
-
-def application_id():
-    text = (REPOSITORY / "results" / "schema.h").read_text()
-    return int(re.search(r"kApplicationId = (0x[0-9A-Fa-f]+|\d+)", text)[1], 0)
 
 
 def test_every_figure_is_drawn(program, database, tmp_path):
@@ -78,7 +72,6 @@ def test_one_state_of_the_database_gives_one_file(program, database, tmp_path):
 def test_what_was_not_run_says_so(program, tmp_path):
     path = tmp_path / "empty.db"
     db = results_database.create(path)
-    db.execute("PRAGMA application_id = %d" % application_id())
     results_database.add_suite(db, seeds=())
     suite = results_database.add_run(db, "other")
     assert suite

@@ -11,7 +11,6 @@ import threading
 import pytest
 import results_database
 from conftest import REPOSITORY, Program, built
-from test_figures import application_id
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: scripts/setup")
 WIDTHS = {"phone": 390, "desktop": 1280}
@@ -31,7 +30,6 @@ def report(tmp_path_factory):
     results_database.add_benchmarks(db)
     stage = db.execute("SELECT max(id) FROM stages WHERE kind = 'evaluate'").fetchone()[0]
     results_database.metric(db, stage, "avg_kurtosis/seq", None, reason="not a number")
-    db.execute("PRAGMA application_id = %d" % application_id())
     db.commit()
     db.close()
     with pytest.MonkeyPatch.context() as patch:
@@ -137,7 +135,6 @@ def test_a_report_during_a_running_suite_is_consistent(program, tmp_path):
     path = tmp_path / "results.db"
     db = results_database.create(path)
     suite = results_database.add_suite(db, seeds=(0,))
-    db.execute("PRAGMA application_id = %d" % application_id())
     db.execute("PRAGMA journal_mode = WAL")
     db.commit()
     stages = [row[0] for row in db.execute("SELECT id FROM stages WHERE kind = 'evaluate'")]
