@@ -112,7 +112,7 @@ std::vector<Finding> examine(const std::string& data_home) {
                         kernels ? "liboasis_cuda.so"
                                 : "no liboasis_cuda.so: operators are several "
                                   "times as slow",
-                        kernels ? "" : "install the CUDA toolkit (nvcc) and run scripts/build"});
+                        kernels ? "" : "install the CUDA toolkit (nvcc) and run scripts/build cuda"});
   }
   const DataFolders folders = resolve_folders(data_home);
   findings.push_back(disk_space("cache", folders.cache));

@@ -1,5 +1,6 @@
 """Generation by `oasis` and by `transformers`, side by side on one machine.
 
+    scripts/build generation_bench
     python tests/python/bench_generate.py CHECKPOINT [--device cpu] [--batch 1] [--prompt 64] [--new 64] [--rounds 3]
 
 Greedy, every sequence to its full length (no end of text). In float32 both must give the same tokens first (a

@@ -1,5 +1,6 @@
 """A 110M training step on one GPU: PyTorch eager, torch.compile and training_step_bench, side by side.
 
+    scripts/build training_step_bench
     python tests/python/bench_gpu_step.py [--methods oasis,prenorm] [--length 512] [--tokens 24576] [--rounds 2] [--json FILE]
 
 Llama-style, 12 layers, hidden 768, 12 heads, MLP 2048, vocabulary 32,000, bf16 autocast over float32 weights, fused AdamW,

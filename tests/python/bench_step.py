@@ -1,5 +1,6 @@
 """A training step of the eager reference and of the training_step_bench program, side by side: seconds and peak memory.
 
+    scripts/build training_step_bench
     python tests/python/bench_step.py [--method oasis] [--routing projected] [--steps 7] [--only eager|oasis]
 
 Each side runs in a process of its own (peak memory is the process's), on the same weights' shapes and tokens, the two

@@ -1,5 +1,6 @@
 """Our tokenizer and the Python package `tokenizers`, side by side on one thread: processor seconds on the same text.
 
+    scripts/build tokenizer_bench
     python tests/python/bench_tokenizer.py [--file books/test.jsonl.zst] [--rounds 7] [--families gpt2 qwen2]
 
 Three ways of calling the package: `encode` for each line, `encode_batch` on all lines, `encode` of whole documents; we
