@@ -206,7 +206,8 @@ ForwardPass::AttentionOutput ForwardPass::run_attention(int64_t index, const at:
     context = point(attn + ".gated_context", context);
   }
   AttentionOutput out;
-  out.value = linear(context, layer.o_proj, attn + ".o_proj");
+  out.value =
+      adds_inside_product(layer.o_proj) ? context : linear(context, layer.o_proj, attn + ".o_proj");
   site(attn + ".o_proj", out.value);
   if (config_.method.token.has_null()) {
     out.psi = rho.mean(1).reshape({-1});
@@ -221,6 +222,7 @@ at::Tensor ForwardPass::run_mlp(int64_t index, const at::Tensor& x) {
   const auto gate_up = linears(
       x, {{&layer.gate_proj, name + ".mlp.gate_proj"}, {&layer.up_proj, name + ".mlp.up_proj"}});
   const auto product = point(name + ".mlp.product", gated_product(gate_up[0], gate_up[1]));
+  if (adds_inside_product(layer.down_proj)) return product;
   const auto out = linear(product, layer.down_proj, name + ".mlp.down_proj");
   site(name + ".mlp", out);
   return out;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kernels/depth_route/depth_history.h"
+#include "kernels/depth_route/router_bank.h"
 #include "models/decoder.h"
 #include "models/forward_observer.h"
 #include "models/generation/key_value_cache.h"
@@ -32,7 +33,7 @@ class ForwardPass {
 
  private:
   struct AttentionOutput {
-    at::Tensor value;  // [B, T, D] after o_proj
+    at::Tensor value;  // [B, T, D] after o_proj; before it where adds_inside_product(o_proj)
     at::Tensor psi;    // [B·T] branch null, undefined where the normalizer has none
   };
 
@@ -47,7 +48,9 @@ class ForwardPass {
   at::Tensor mlp(int64_t layer, at::Tensor& h, const at::Tensor& branch = {},
                  const std::string& sum = "");
   AttentionOutput run_attention(int64_t layer, const at::Tensor& x);  // of the norm's output
-  at::Tensor run_mlp(int64_t layer, const at::Tensor& x);
+  at::Tensor run_mlp(int64_t layer, const at::Tensor& x);             // as AttentionOutput::value
+  // Whether the residual addition happens inside the last product of a sublayer.
+  bool adds_inside_product(const Linear& last) const;
   at::Tensor heads(const at::Tensor& projected) const;  // [.., H·d] as [B, H, T, d]
   // RoPE on x [B, H, T, d], after the QK norm where there is a gain
   at::Tensor rotate(const at::Tensor& x, const at::Tensor& gain);
@@ -83,6 +86,9 @@ class ForwardPass {
               const at::Tensor& psi);
   void append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
                   const SourceLayers& layers, const at::Tensor& psi);
+  // h + a sublayer's output, whose last product is `last`.
+  void append_residual(int64_t slot, const at::Tensor& h, const at::Tensor& output,
+                       const Linear& last, int64_t layer, const at::Tensor& psi);
   void share_null(int64_t slot, int64_t with);  // as DepthHistory::share_null
   void prepare_routers();                       // fills router_terms_
   DepthLine recency(size_t sources) const;
@@ -104,8 +110,10 @@ class ForwardPass {
   struct RouterTerms {
     at::Tensor direction;  // [D], pseudo-query and block forms
     at::Tensor beta;       // [1], with coupling
+    int64_t index = 0;     // in the bank
   };
   std::unordered_map<const Router*, RouterTerms> router_terms_;
+  std::unique_ptr<RouterBank> bank_;  // projected form
 
   // Depth history: values by slot, with the layers and the branch null each belongs to.
   std::unique_ptr<DepthHistory> history_;

@@ -38,6 +38,23 @@ void ForwardPass::append_sum(int64_t slot, const at::Tensor& a, const at::Tensor
   psi_[index] = psi;
 }
 
+bool ForwardPass::adds_inside_product(const Linear& last) const {
+  return config_.method.routing == Routing::kProjected && tokens_.is_cuda() &&
+         at::GradMode::is_enabled() && observer_ == nullptr && cache_ == nullptr && !recomputes() &&
+         !last.bias.defined();
+}
+
+void ForwardPass::append_residual(int64_t slot, const at::Tensor& h, const at::Tensor& output,
+                                  const Linear& last, int64_t layer, const at::Tensor& psi) {
+  const auto rows = output.reshape({batch_ * length_, -1});
+  if (!adds_inside_product(last)) return append_sum(slot, h, rows, {layer}, psi);
+  const auto index = static_cast<size_t>(slot);
+  values_[index] =
+      history_->append_product(slot, h.reshape({batch_ * length_, -1}), rows, last.weight, psi);
+  layers_[index] = {layer};
+  psi_[index] = psi;
+}
+
 void ForwardPass::share_null(int64_t slot, int64_t with) {
   history_->share_null(slot, with);
   psi_[static_cast<size_t>(slot)] = psi_[static_cast<size_t>(with)];
@@ -63,11 +80,18 @@ void ForwardPass::prepare_routers() {
     const auto fixed = at::full({1}, method.coupling.beta, model_.final_norm().options());
     betas.assign(routers.size(), fixed);
   }
-  if (method.routing != Routing::kProjected) {
+  if (method.routing == Routing::kProjected) {
+    std::vector<at::Tensor> w_q, w_k;
+    for (const auto* router : routers) {
+      w_q.push_back(router->q_proj);
+      w_k.push_back(router->k_proj);
+    }
+    bank_ = std::make_unique<RouterBank>(w_q, w_k, batch_ * length_, history_->value(0).options());
+  } else {
     directions = (stacked(&Router::query) * stacked(&Router::key_norm)).unbind();
   }
   for (size_t i = 0; i < routers.size(); ++i) {
-    router_terms_[routers[i]] = {directions[i], betas[i]};
+    router_terms_[routers[i]] = {directions[i], betas[i], static_cast<int64_t>(i)};
   }
 }
 
@@ -106,7 +130,9 @@ at::Tensor ForwardPass::route(const Router& router, const std::string& name,
     options.normalizer = *method.depth;
     if (method.routing == Routing::kProjected) {
       const auto& newest = values_[static_cast<size_t>(sources.back())];
-      inputs.direction = oasis::linear(oasis::linear(newest, router.q_proj), router.k_proj.t());
+      const int64_t index = router_terms_[&router].index;
+      inputs.direction = bank_->direction(index, newest);
+      inputs.grad_direction = bank_->gradient_of_direction(index);
       inputs.logit_bias = router.recency_bias;
       options.bias_line = recency(sources.size());
       options.scale = 1.0 / std::sqrt(static_cast<double>(method.router_size));
@@ -161,11 +187,12 @@ at::Tensor ForwardPass::route_with_points(const Router& router, const std::strin
 
 at::Tensor ForwardPass::run_projected(const at::Tensor& embedding) {
   const int64_t L = config_.num_hidden_layers;
-  // With gradients every c and e stays in a slot of its own; without, two slots serve all layers.
+  // With gradients every c and e stays in a slot of its own, side by side for the router bank;
+  // without, two slots serve all layers.
   const bool keep = at::GradMode::is_enabled();
-  const auto state_slot = [&](int64_t i) { return keep ? 3 * i : i; };
-  const auto c_slot = [&](int64_t i) { return keep ? 3 * i + 1 : L + 1; };
-  const auto e_slot = [&](int64_t i) { return keep ? 3 * i + 2 : L + 2; };
+  const auto state_slot = [&](int64_t i) { return keep ? 2 * L + i : i; };
+  const auto c_slot = [&](int64_t i) { return keep ? 2 * i : L + 1; };
+  const auto e_slot = [&](int64_t i) { return keep ? 2 * i + 1 : L + 2; };
   const int64_t slots = keep ? 3 * L + 1 : L + 3;
   history_ = std::make_unique<DepthHistory>(slots, batch_ * length_, config_.hidden_size,
                                             embedding.options().requires_grad(false));
@@ -176,19 +203,19 @@ at::Tensor ForwardPass::run_projected(const at::Tensor& embedding) {
   prepare_routers();
   append(state_slot(0), embedding, {}, {});
   std::vector<int64_t> states = {state_slot(0)};
-  at::Tensor h = values_[0];
+  at::Tensor h = values_[static_cast<size_t>(state_slot(0))];
   for (int64_t i = 0; i < L; ++i) {
     const auto name = fmt::format("model.layers.{}", i);
     const auto& layer = model_.layers()[static_cast<size_t>(i)];
     const auto attn = attention(i, h);
-    append_sum(c_slot(i), h, attn.value, {i}, attn.psi);
+    append_residual(c_slot(i), h, attn.value, layer.o_proj, i, attn.psi);
     auto sources = states;
     sources.push_back(c_slot(i));
     auto after_attention =
         point(name + ".attn_res_sa",
               route(layer.router_sa, name + ".attn_res_sa", fmt::format("{}.sa", i), -1, sources));
     const auto mlp_output = mlp(i, after_attention);
-    append_sum(e_slot(i), after_attention, mlp_output, {i}, {});
+    append_residual(e_slot(i), after_attention, mlp_output, layer.down_proj, i, {});
     share_null(e_slot(i), c_slot(i));
     sources.push_back(e_slot(i));
     const int64_t next = state_slot(i + 1);

@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "kernels/depth_route/depth_route_autograd.h"
+#include "kernels/linear/add_product.h"
+#include "kernels/linear/linear.h"
 
 namespace oasis {
 
@@ -168,6 +170,45 @@ class AppendFunction : public torch::autograd::Function<AppendFunction> {
   }
 };
 
+// value = a + x·Wᵀ, written into a slot with its branch null. Returns (value, link).
+class AppendProductFunction : public torch::autograd::Function<AppendProductFunction> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& chain, const at::Tensor& a,
+                               const at::Tensor& x, const at::Tensor& weight,
+                               const std::optional<at::Tensor>& null, const StatePtr& state,
+                               int64_t slot) {
+    (void)chain;
+    ctx->set_materialize_grads(false);
+    hold_state(ctx, state);
+    ctx->saved_data["slot"] = slot;
+    ctx->saved_data["weight_type"] = weight.scalar_type();
+    auto value = state->slots[slot].value.variable_data();
+    const auto cast = weight.to(x.scalar_type());
+    add_product(value, a, x, cast);
+    ctx->save_for_backward({x, cast});
+    state->slots[slot].value = value.variable_data();
+    state->set_null(slot, null);
+    return {value, next_link()};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto state = held_state(ctx);
+    const int64_t slot = ctx->saved_data["slot"].toInt();
+    const auto saved = ctx->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1];
+    variable_list result(7);
+    result[4] = state->take_null_gradient(slot);
+    const auto total = state->take_gradient(slot, grads[0]);
+    if (!total.defined()) return result;
+    result[1] = total;
+    if (ctx->needs_input_grad(2)) result[2] = matrix_product(total, weight);
+    if (ctx->needs_input_grad(3)) {
+      result[3] = weight_gradient(total, x, ctx->saved_data["weight_type"].toScalarType());
+    }
+    return result;
+  }
+};
+
 // (routed, weights, link); the link changes only when the result is written into a slot.
 class RouteFunction : public torch::autograd::Function<RouteFunction> {
  public:
@@ -175,6 +216,7 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
                                const at::Tensor& direction,
                                const std::optional<at::Tensor>& logit_bias,
                                const std::optional<at::Tensor>& beta, const StatePtr& state,
+                               const std::optional<at::Tensor>& grad_direction,
                                const std::vector<int64_t>& indices, int64_t slot,
                                const DepthRouteOptions& options) {
     (void)chain;
@@ -188,6 +230,7 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
     hold_state(ctx, state);
     ctx->saved_data["indices"] = indices;
     ctx->saved_data["slot"] = slot;
+    ctx->saved_data["grad_direction"] = grad_direction;
     save_options(ctx, options);
     return {out.routed, out.weights, next_link()};
   }
@@ -200,15 +243,17 @@ class RouteFunction : public torch::autograd::Function<RouteFunction> {
     const auto options = saved_options(ctx);
     const auto forward = saved_forward(saved);
     auto grad_routed = slot >= 0 ? state->take_gradient(slot, grads[0]) : grads[0];
-    if (!grad_routed.defined() && !grads[1].defined()) return variable_list(8);
+    if (!grad_routed.defined() && !grads[1].defined()) return variable_list(9);
     if (grad_routed.defined()) grad_routed = grad_routed.contiguous();
-    const auto inputs = saved_inputs(saved);
+    auto inputs = saved_inputs(saved);
+    inputs.grad_direction =
+        ctx->saved_data["grad_direction"].toOptional<at::Tensor>().value_or(at::Tensor());
     const auto g = depth_route_backward(state->gather(indices), inputs, options, forward,
                                         grad_routed, grads[1], {});
     state->note(indices,
                 {grad_routed, inputs.direction, forward.weights, g.towards_u, g.towards_y, 0});
     if (g.nulls.defined()) state->note_null_gradients(indices, g.nulls);
-    return {at::Tensor(), g.direction,  g.logit_bias, g.beta,
+    return {at::Tensor(), g.direction,  g.logit_bias, g.beta,      at::Tensor(),
             at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
@@ -235,6 +280,14 @@ at::Tensor DepthHistory::append_sum(int64_t slot, const at::Tensor& a, const at:
   return out[0];
 }
 
+at::Tensor DepthHistory::append_product(int64_t slot, const at::Tensor& a, const at::Tensor& x,
+                                        const at::Tensor& weight, const at::Tensor& null) {
+  const auto out =
+      AppendProductFunction::apply(chain_, a, x, weight, as_optional(null), state_, slot);
+  chain_ = out[1];
+  return out[0];
+}
+
 void DepthHistory::share_null(int64_t slot, int64_t with) {
   state_->slots[slot].null = state_->slots[with].null;
   state_->slots[slot].null_slot = state_->slots[with].null_slot;
@@ -252,7 +305,8 @@ std::tuple<at::Tensor, at::Tensor> DepthHistory::route_append(int64_t slot,
                                                               const DepthRouteOptions& options) {
   TORCH_CHECK(!inputs.nulls.defined(), "oasis::DepthHistory: nulls come with the slots");
   const auto out = RouteFunction::apply(chain_, inputs.direction, as_optional(inputs.logit_bias),
-                                        as_optional(inputs.beta), state_, slots, slot, options);
+                                        as_optional(inputs.beta), state_,
+                                        as_optional(inputs.grad_direction), slots, slot, options);
   if (slot >= 0) chain_ = out[2];
   return {out[0], out[1]};
 }

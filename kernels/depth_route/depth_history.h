@@ -37,6 +37,9 @@ class DepthHistory {
   at::Tensor append(int64_t slot, const at::Tensor& value, const at::Tensor& null = {});
   at::Tensor append_sum(int64_t slot, const at::Tensor& a, const at::Tensor& b,
                         const at::Tensor& null = {});
+  // a + x·Wᵀ of x [M, K] and weight [D, K], one product on the GPU.
+  at::Tensor append_product(int64_t slot, const at::Tensor& a, const at::Tensor& x,
+                            const at::Tensor& weight, const at::Tensor& null = {});
   // The value in `slot` has the branch null of the one in `with`, which was written before it.
   void share_null(int64_t slot, int64_t with);
 

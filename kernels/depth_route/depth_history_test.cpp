@@ -70,6 +70,34 @@ TEST(DepthHistoryTest, AValueUsedByNoRouterKeepsItsGradient) {
   EXPECT_TRUE(at::equal(grads[1], 2 * (a + b)));
 }
 
+TEST(DepthHistoryTest, AnAppendedProductHasTheGradientsOfItsParts) {
+  const auto a = draw({kTokens, kHidden}, 1, 0).requires_grad_();
+  const auto x = draw({kTokens, 5}, 1, 1).requires_grad_();
+  const auto weight = draw({kHidden, 5}, 1, 2).requires_grad_();
+  const auto null = draw({kTokens}, 1, 3).requires_grad_();
+  const auto beta = draw({1}, 1, 4);
+  const auto loss = [&](bool product) {
+    DepthHistory history(2, kTokens, kHidden, at::kDouble);
+    history.append(0, a);
+    const auto sum = product ? history.append_product(1, a, x, weight, null)
+                             : history.append_sum(1, a, at::matmul(x, weight.t()), null);
+    DepthRouteOptions options;
+    options.normalizer = {Normalizer::kSoftmax1};
+    const auto [routed, weights] =
+        history.route({0, 1}, {draw({1, kHidden}, 1, 5), {}, {}, beta}, options);
+    return (routed * sum).sum();
+  };
+  const Tensors leaves = {a, x, weight, null};
+  const auto expected = torch::autograd::grad({loss(false)}, leaves);
+  const auto found = torch::autograd::grad({loss(true)}, leaves);
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    ASSERT_GT(expected[i].norm().item<double>(), 1e-6) << i;
+    EXPECT_LE((found[i] - expected[i]).norm().item<double>(),
+              1e-12 * expected[i].norm().item<double>())
+        << i;
+  }
+}
+
 TEST(DepthHistoryTest, WithoutGradientsASlotMayBeOverwritten) {
   const at::NoGradGuard no_grad;
   const auto a = draw({kTokens, kHidden}, 1, 0), b = draw({kTokens, kHidden}, 1, 1);

@@ -48,6 +48,8 @@ struct DepthRouteInputs {
   at::Tensor logit_bias;  // [n], [1] with a line, or undefined
   at::Tensor nulls;       // [n, M] or undefined
   at::Tensor beta;        // [1]; defined exactly when nulls is
+  // Where a kernel may write ∂L/∂u, of the direction's shape and type; undefined: memory of its own
+  at::Tensor grad_direction{};
 };
 
 struct DepthRouteForward {

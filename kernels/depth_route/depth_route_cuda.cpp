@@ -119,7 +119,11 @@ DepthRouteGradients backward(const std::vector<at::Tensor>& sources, const Depth
   const auto in_floats = first.options().dtype(at::kFloat);
 
   DepthRouteGradients g;
-  g.direction = at::empty_like(problem.direction);
+  const auto& given = inputs.grad_direction;
+  const bool fits = given.defined() && given.is_contiguous() &&
+                    given.sizes() == problem.direction.sizes() &&
+                    given.scalar_type() == problem.direction.scalar_type();
+  g.direction = fits ? aligned(given) : at::empty_like(problem.direction);
   g.towards_u = at::empty_like(forward.weights);
   if (p.normalize_keys) g.towards_y = at::empty_like(forward.weights);
   if (p.logit_bias != nullptr) g.logit_bias = at::empty({cuda::bias_columns(p)}, in_floats);

@@ -87,10 +87,7 @@ class LinearsFunction : public torch::autograd::Function<LinearsFunction> {
       const auto grad = grads[i].reshape({-1, weight.size(0)});
       if (ctx->needs_input_grad(0)) accumulate_product(grad_x, grad, weight);
       if (!ctx->needs_input_grad(i + 1)) continue;
-      const auto type = static_cast<at::ScalarType>(types[i]);
-      result[i + 1] = type == x.scalar_type() ? matrix_product(grad.t(), x)
-                      : type == at::kFloat    ? at::mm(grad.t(), x, at::kFloat)
-                                              : matrix_product(grad.t(), x).to(type);
+      result[i + 1] = weight_gradient(grad, x, static_cast<at::ScalarType>(types[i]));
     }
     if (grad_x.defined()) {
       result[0] = grad_x.view(ctx->saved_data["shape"].toIntVector())
@@ -136,6 +133,11 @@ std::optional<at::ScalarType> product_type(const at::Tensor& x,
 }
 
 }  // namespace
+
+at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, at::ScalarType type) {
+  if (type == at::kFloat && type != x.scalar_type()) return at::mm(grad.t(), x, at::kFloat);
+  return matrix_product(grad.t(), x).to(type);
+}
 
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b) {
   const double multiplications = static_cast<double>(a.numel()) * static_cast<double>(b.size(1));

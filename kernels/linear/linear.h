@@ -21,6 +21,10 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 // in memory (inference_weights.h lays them so) make one product, of which the results are views.
 std::vector<at::Tensor> linears(const at::Tensor& x, const std::vector<at::Tensor>& weights);
 
+// The gradient gradᵀ·x [N, K] of a weight, from grad [M, N] and x [M, K]; on the GPU a float32 one
+// leaves its product in float32. Not recorded by autograd.
+at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, at::ScalarType type);
+
 // a·b for matrices [M, K] and [K, N] of any strides, by the same library. Not recorded by autograd.
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b);
 
