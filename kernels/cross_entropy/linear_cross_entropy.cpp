@@ -101,7 +101,10 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
       grad_hidden = at::empty_like(hidden);
       grad_weight = at::zeros(weight.sizes(), hidden.options().dtype(loss_type));
     }
-    const int64_t chunk = std::clamp<int64_t>(kLogitBudget / V, 1, std::max<int64_t>(M, 1));
+    // Of equal sizes: a library may add up a product of one row less exactly than of several.
+    const int64_t most = std::max<int64_t>(kLogitBudget / V, 1);
+    const int64_t chunks = std::max<int64_t>((M + most - 1) / most, 1);
+    const int64_t chunk = std::max<int64_t>((M + chunks - 1) / chunks, 1);
     const auto weight_transposed = weight.t();
     for (int64_t begin = 0; begin < M; begin += chunk) {
       const int64_t rows = std::min(chunk, M - begin);
