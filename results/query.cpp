@@ -8,12 +8,14 @@
 #include <array>
 #include <memory>
 #include <ostream>
+#include <set>
 #include <vector>
 
 #include "results/bound_statement.h"
 #include "results/query_writer.h"
 #include "results/schema.h"
 #include "results/sqlite_error.h"
+#include "results/table_text.h"
 #include "support/error.h"
 #include "support/text.h"
 
@@ -35,13 +37,17 @@ constexpr std::array kTellingPragmasOfName = {
     "table_info",       "table_xinfo",     "index_list",  "index_info",       "index_xinfo",
     "foreign_key_list", "integrity_check", "quick_check", "foreign_key_check"};
 
-// Their forms as tables. SQLite sets each up at its first use, by an action that the authorizer has
-// to refuse, and keeps it: so they are set up before.
-constexpr std::array kPragmaTables = {
-    "SELECT * FROM pragma_table_info('')",      "SELECT * FROM pragma_table_xinfo('')",
-    "SELECT * FROM pragma_table_list",          "SELECT * FROM pragma_index_list('')",
-    "SELECT * FROM pragma_index_info('')",      "SELECT * FROM pragma_index_xinfo('')",
-    "SELECT * FROM pragma_foreign_key_list('')"};
+// Their forms as tables, and the tables of JSON. SQLite sets each up at its first use, by an action
+// that the authorizer has to refuse, and keeps it: so they are set up before.
+constexpr std::array kPragmaTables = {"SELECT * FROM pragma_table_info('')",
+                                      "SELECT * FROM pragma_table_xinfo('')",
+                                      "SELECT * FROM pragma_table_list",
+                                      "SELECT * FROM pragma_index_list('')",
+                                      "SELECT * FROM pragma_index_info('')",
+                                      "SELECT * FROM pragma_index_xinfo('')",
+                                      "SELECT * FROM pragma_foreign_key_list('')",
+                                      "SELECT * FROM json_each('{}')",
+                                      "SELECT * FROM json_tree('{}')"};
 
 std::string_view action_name(int action) {
   switch (action) {
@@ -229,10 +235,38 @@ QueryCell cell_of(sqlite3_stmt* statement, int column) {
   }
 }
 
+void bind_parameters(sqlite3_stmt* statement, const QueryParameters& parameters) {
+  std::set<std::string> used;
+  for (int i = 1; i <= ::sqlite3_bind_parameter_count(statement); ++i) {
+    const char* name = ::sqlite3_bind_parameter_name(statement, i);
+    const auto found = name == nullptr ? parameters.end() : parameters.find(name + 1);
+    if (found == parameters.end()) {
+      throw bad_input(
+          "query: has the parameter {} without a value; give it with --set NAME=VALUE, where the "
+          "statement names it :NAME",
+          name == nullptr ? "?" : name);
+    }
+    used.insert(found->first);
+    if (const auto* integer = std::get_if<std::int64_t>(&found->second)) {
+      ::sqlite3_bind_int64(statement, i, *integer);
+    } else {
+      const auto& text = std::get<std::string>(found->second);
+      ::sqlite3_bind_text64(statement, i, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+    }
+  }
+  for (const auto& [name, value] : parameters) {
+    if (!used.contains(name)) {
+      throw bad_input("query: has no parameter :{}; leave --set {}=… out", printable(name),
+                      printable(name));
+    }
+  }
+}
+
 }  // namespace
 
 QueryOutcome run_query(const Store& store, std::string_view sql, QueryFormat format,
-                       const QueryLimits& limits, std::ostream& output) {
+                       const QueryLimits& limits, std::ostream& output,
+                       const QueryParameters& parameters) {
   sqlite3* handle = store.database().getHandle();
   // A copy in memory of an older file may be written, but nobody would see it.
   const bool in_memory = std::string_view(::sqlite3_db_filename(handle, "main")).empty();
@@ -268,12 +302,7 @@ QueryOutcome run_query(const Store& store, std::string_view sql, QueryFormat for
   if (::sqlite3_stmt_readonly(prepared) == 0 || ::sqlite3_column_count(prepared) == 0) {
     throw bad_input("query: is refused: `oasis query` only reads; nothing was changed");
   }
-  if (::sqlite3_bind_parameter_count(prepared) > 0) {
-    throw bad_input("query: has the parameter {} without a value; write the value itself",
-                    ::sqlite3_bind_parameter_name(prepared, 1) == nullptr
-                        ? "?"
-                        : ::sqlite3_bind_parameter_name(prepared, 1));
-  }
+  bind_parameters(prepared, parameters);
 
   std::vector<std::string> columns;
   for (int i = 0; i < ::sqlite3_column_count(prepared); ++i) {

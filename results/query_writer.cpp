@@ -43,23 +43,31 @@ std::string cut_to(std::size_t width, const std::string& utf8) {
 
 class TableWriter : public QueryWriter {
  public:
-  TableWriter(const std::vector<std::string>& columns, std::ostream& output) : output_(output) {
-    for (const auto& name : columns) table_.columns.push_back({printable(name), true});
+  TableWriter(const std::vector<std::string>& columns, std::ostream& output, bool markdown)
+      : output_(output), markdown_(markdown) {
+    for (const auto& name : columns)
+      table_.columns.push_back({markdown ? markdown_cell(name) : printable(name), true});
   }
   void row(const std::vector<QueryCell>& cells) override {
     std::vector<std::string> texts;
     for (std::size_t i = 0; i < cells.size(); ++i) {
       const bool is_null = std::holds_alternative<std::monostate>(cells[i]);
       if (std::holds_alternative<std::string>(cells[i])) table_.columns[i].right = false;
-      texts.push_back(is_null ? "NULL" : cut_to(kWidestCell, printable(plain_text(cells[i]))));
+      texts.push_back(is_null ? "NULL" : text_of(plain_text(cells[i])));
     }
     table_.rows.push_back(std::move(texts));
   }
-  void finish() override { output_ << to_plain(table_); }
+  void finish() override { output_ << (markdown_ ? to_markdown(table_) : to_plain(table_)); }
 
  private:
+  // Markdown is for documents: whole; a terminal gets the start.
+  std::string text_of(const std::string& text) const {
+    return markdown_ ? markdown_cell(text) : cut_to(kWidestCell, printable(text));
+  }
+
   TextTable table_;
   std::ostream& output_;
+  bool markdown_;
 };
 
 class CsvWriter : public QueryWriter {
@@ -127,9 +135,11 @@ std::unique_ptr<QueryWriter> make_query_writer(QueryFormat format,
                                                std::ostream& output) {
   switch (format) {
     case QueryFormat::kTable:
-      return std::make_unique<TableWriter>(columns, output);
+      return std::make_unique<TableWriter>(columns, output, false);
     case QueryFormat::kCsv:
       return std::make_unique<CsvWriter>(columns, output);
+    case QueryFormat::kMarkdown:
+      return std::make_unique<TableWriter>(columns, output, true);
     case QueryFormat::kJson:
       return std::make_unique<JsonWriter>(columns, output);
   }
