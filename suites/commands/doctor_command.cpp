@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,6 +16,8 @@
 #include "datasets/folders.h"
 #include "datasets/registry.h"
 #include "results/environment.h"
+#include "results/find_database.h"
+#include "results/integrity.h"
 #include "suites/compute.h"
 #include "support/text.h"
 
@@ -24,7 +28,8 @@ constexpr double kLowDisk = 2e9;  // bytes; below it a run is likely to fail
 constexpr double kLowMemory = 2e9;
 
 struct Finding {
-  enum class State { kGood, kMissing, kWarning };  // kMissing: optional, something cannot be done
+  // kMissing: optional, something cannot be done; kDamaged: a file is not to be trusted
+  enum class State { kGood, kMissing, kWarning, kDamaged };
   std::string name;
   State state = State::kGood;
   std::string found;
@@ -34,6 +39,7 @@ struct Finding {
 const char* name_of(Finding::State state) {
   return state == Finding::State::kGood      ? "ok"
          : state == Finding::State::kMissing ? "missing"
+         : state == Finding::State::kDamaged ? "damaged"
                                              : "warning";
 }
 
@@ -84,7 +90,21 @@ std::vector<Finding> data_findings(const DataFolders& folders) {
   return findings;
 }
 
-std::vector<Finding> examine(const std::string& data_home) {
+Finding database_finding(const std::string& path) {
+  const auto problems = integrity_problems(path);
+  const auto name = "database " + path;
+  if (problems.empty()) return {name, Finding::State::kGood, "whole", ""};
+  return {
+      name, Finding::State::kDamaged,
+      fmt::format("{}{}", problems[0],
+                  problems.size() > 1 ? fmt::format(" (and {} more)", problems.size() - 1) : ""),
+      fmt::format("take a copy from a backup, or save what is left: sqlite3 {} .recover | "
+                  "sqlite3 recovered.db",
+                  path)};
+}
+
+std::vector<Finding> examine(const std::string& data_home,
+                             const std::vector<std::string>& databases) {
   const Environment host = host_environment(0, nullptr);
   const ComputeInfo compute = compute_info();
   std::vector<Finding> findings;
@@ -108,27 +128,29 @@ std::vector<Finding> examine(const std::string& data_home) {
                       compute.cuda ? "" : "everything runs on the CPU without it"});
   if (compute.cuda) {
     const bool kernels = compute.cuda_kernels;
-    findings.push_back({"kernels", kernels ? Finding::State::kGood : Finding::State::kWarning,
-                        kernels ? "liboasis_cuda.so"
-                                : "no liboasis_cuda.so: operators are several "
-                                  "times as slow",
-                        kernels ? "" : "install the CUDA toolkit (nvcc) and run scripts/build cuda"});
+    findings.push_back(
+        {"kernels", kernels ? Finding::State::kGood : Finding::State::kWarning,
+         kernels ? "liboasis_cuda.so"
+                 : "no liboasis_cuda.so: operators are several "
+                   "times as slow",
+         kernels ? "" : "install the CUDA toolkit (nvcc) and run scripts/build cuda"});
   }
   const DataFolders folders = resolve_folders(data_home);
   findings.push_back(disk_space("cache", folders.cache));
   findings.push_back(disk_space("runs", "runs"));
   for (Finding& finding : data_findings(folders)) findings.push_back(std::move(finding));
+  for (const auto& path : databases) findings.push_back(database_finding(path));
   return findings;
 }
 
 struct DoctorOptions {
   std::string data_home;
+  std::vector<std::string> databases;  // none: those found here
   bool json = false;
 };
 
-void print_findings(const DoctorOptions& options) {
-  const auto findings = examine(options.data_home);
-  if (options.json) {
+void print_findings(const std::vector<Finding>& findings, bool json) {
+  if (json) {
     nlohmann::json report = nlohmann::json::array();
     for (const Finding& finding : findings) {
       report.push_back({{"name", finding.name},
@@ -145,15 +167,36 @@ void print_findings(const DoctorOptions& options) {
   }
 }
 
+// 1: a database is damaged.
+int run_doctor(const DoctorOptions& options) {
+  std::vector<std::string> databases;
+  for (const auto& given : options.databases) databases.push_back(find_database(given).string());
+  if (databases.empty()) databases = databases_here();
+  const auto findings = examine(options.data_home, databases);
+  print_findings(findings, options.json);
+  std::fflush(stdout);
+  return std::ranges::any_of(findings,
+                             [](const auto& f) { return f.state == Finding::State::kDamaged; })
+             ? 1
+             : 0;
+}
+
 }  // namespace
 
 void add_doctor_command(CLI::App& app) {
   auto options = std::make_shared<DoctorOptions>();
   CLI::App* command =
-      app.add_subcommand("doctor", "Show what was found, what is missing, and what installs it");
+      app.add_subcommand("doctor",
+                         "Show what was found, what is missing, and what installs it.\n"
+                         "Exit status: 0, or 1 when a results database is damaged");
   command->add_option("--data-home", options->data_home, "Folder of the data files");
+  command->add_option("--db", options->databases,
+                      "Results databases to check page by page; by default oasis.db and "
+                      "runs/*/results.db");
   command->add_flag("--json", options->json, "Print JSON");
-  command->callback([options] { print_findings(*options); });
+  command->callback([options] {
+    if (const int status = run_doctor(*options); status != 0) throw CLI::RuntimeError(status);
+  });
 }
 
 }  // namespace oasis
