@@ -27,6 +27,18 @@ struct StageStatus {
   std::string state;  // as in the database, or "interrupted": running, but its process is gone
   std::string detail;
   double seconds = 0;
+  std::string kind;  // kind, data set and whether quantized: what stages of one cost have alike
+  double share_done = 0;  // of a training: steps with a point on the loss curve, in [0, 1]
+
+  bool is_left() const { return state != "done" && state != "failed"; }
+};
+
+// What the stages that are left will take, by the mean of the done ones of their kind.
+struct Expectation {
+  double seconds = 0;  // of work; over `workers` at a time
+  int from = 0;        // done stages that it was taken from
+  int unknown = 0;     // stages left whose kind none is done of
+  int workers = 1;     // stages that run now, at least one
 };
 
 struct SuiteStatus {
@@ -37,7 +49,9 @@ struct SuiteStatus {
 constexpr const char* kStagesOfNewestSuites = R"sql(
 SELECT s.name, c.label || '/' || c.dataset || '/' || c.model || '/' || c.seed,
        t.kind, t.evaluated_on, t.weight_bits, t.activation_bits, t.points, t.state,
-       ifnull(t.step, 0), ifnull(t.error, ''), t.seconds, ifnull(r.process, '')
+       ifnull(t.step, 0), ifnull(t.error, ''), t.seconds, ifnull(r.process, ''),
+       ifnull(CAST((SELECT max(p.step) FROM curves p WHERE p.stage_id = t.id) AS REAL)
+              / t.config ->> '$.training.steps', 0)
 FROM suites s
 JOIN cells c ON c.suite_id = s.id
 JOIN cell_stages ON cell_stages.cell_id = c.id
@@ -67,6 +81,10 @@ std::vector<SuiteStatus> read_status(const Store& store) {
     status.stage = stage_text(row);
     status.state = row.getColumn(7).getString();
     status.seconds = row.getColumn(10).getDouble();
+    status.kind =
+        fmt::format("{} {} {}", row.getColumn(2).getString(), row.getColumn(3).getString(),
+                    row.getColumn(4).isNull() ? "full" : "quantized");
+    status.share_done = std::clamp(row.getColumn(12).getDouble(), 0.0, 1.0);
     const auto step = row.getColumn(8).getInt64();
     if (status.state == "running" && !process_lives(row.getColumn(11).getString())) {
       status.state = "interrupted";
@@ -110,6 +128,49 @@ std::map<std::string, int> counts_of(const SuiteStatus& suite) {
   return counts;
 }
 
+Expectation expectation_of(const SuiteStatus& suite) {
+  std::map<std::string, std::pair<double, int>> done;  // sum of seconds, stages
+  for (const StageStatus& stage : suite.stages) {
+    if (stage.state != "done") continue;
+    auto& [seconds, count] = done[stage.kind];
+    seconds += stage.seconds;
+    ++count;
+  }
+  Expectation expected;
+  int running = 0;
+  std::map<std::string, int> used;
+  for (const StageStatus& stage : suite.stages) {
+    if (!stage.is_left()) continue;
+    running += stage.state == "running" ? 1 : 0;
+    const auto found = done.find(stage.kind);
+    if (found == done.end()) {
+      ++expected.unknown;
+      continue;
+    }
+    const auto& [seconds, count] = found->second;
+    expected.seconds += seconds / count * (1 - stage.share_done);
+    used[stage.kind] = count;
+  }
+  for (const auto& [kind, count] : used) expected.from += count;
+  expected.workers = std::max(running, 1);
+  return expected;
+}
+
+// "about 3m10s left (by 12 done stages of the same kinds), 2 running at a time"; '' with none left.
+std::string expectation_text(const SuiteStatus& suite) {
+  if (!std::ranges::any_of(suite.stages, &StageStatus::is_left)) return "";
+  const auto expected = expectation_of(suite);
+  if (expected.from == 0) return "time left unknown: no stage of the kinds left is done yet";
+  std::string text =
+      fmt::format("about {} left, by {} done stages of the same kinds",
+                  human_duration(expected.seconds / expected.workers), expected.from);
+  if (expected.workers > 1) text += fmt::format(", {} at a time", expected.workers);
+  if (expected.unknown > 0) {
+    text += fmt::format("; {} stages more of kinds of which none is done", expected.unknown);
+  }
+  return text;
+}
+
 void print_text(const std::filesystem::path& database, const SuiteStatus& suite, bool all) {
   std::vector<std::string> parts;
   double seconds = 0;
@@ -119,6 +180,7 @@ void print_text(const std::filesystem::path& database, const SuiteStatus& suite,
   for (const StageStatus& stage : suite.stages) seconds += stage.seconds;
   fmt::print("{}: suite {}: {} stages: {}; {} of work\n", database.string(), suite.suite,
              suite.stages.size(), join(parts, ", "), human_duration(seconds));
+  if (const auto left = expectation_text(suite); !left.empty()) fmt::print("  {}\n", left);
   for (const StageStatus& stage : suite.stages) {
     if (!all && (stage.state == "done" || stage.state == "pending")) continue;
     fmt::print("  {:<12} {}: {}{}\n", stage.state, stage.cell, stage.stage,
@@ -127,6 +189,7 @@ void print_text(const std::filesystem::path& database, const SuiteStatus& suite,
 }
 
 nlohmann::json to_json(const std::filesystem::path& database, const SuiteStatus& suite) {
+  const auto expected = expectation_of(suite);
   nlohmann::json stages = nlohmann::json::array();
   for (const StageStatus& stage : suite.stages) {
     stages.push_back({{"cell", stage.cell},
@@ -135,10 +198,15 @@ nlohmann::json to_json(const std::filesystem::path& database, const SuiteStatus&
                       {"detail", stage.detail},
                       {"seconds", stage.seconds}});
   }
-  return {{"database", database.string()},
-          {"suite", suite.suite},
-          {"counts", counts_of(suite)},
-          {"stages", stages}};
+  return {
+      {"database", database.string()},
+      {"suite", suite.suite},
+      {"counts", counts_of(suite)},
+      {"expected_seconds", expected.from > 0 ? nlohmann::json(expected.seconds / expected.workers)
+                                             : nlohmann::json(nullptr)},
+      {"expected_from_stages", expected.from},
+      {"stages_of_unknown_cost", expected.unknown},
+      {"stages", stages}};
 }
 
 struct StatusOptions {
@@ -166,7 +234,8 @@ void print_status(const StatusOptions& options) {
 
 void add_status_command(CLI::App& app) {
   auto options = std::make_shared<StatusOptions>();
-  CLI::App* command = app.add_subcommand("status", "Show what of a run is done and what is not");
+  CLI::App* command = app.add_subcommand(
+      "status", "Show what of a run is done, what is not, and how long the rest may take");
   command->add_option("run", options->run,
                       "Run folder, database, or suite name; every run below runs/ unless given");
   command->add_flag("--all", options->all, "List done and pending stages too");

@@ -1,6 +1,7 @@
 """plan, status, doctor and the run's own output."""
 
 import json
+import sqlite3
 
 import pytest
 
@@ -65,3 +66,52 @@ def test_text_data_sets_train_too(oasis, data_set):
 def test_embedded_suite_needs_no_file(oasis):
     text = oasis.run("plan", "smoke", "--no-timing").stdout
     assert "12 cells" in text
+
+
+def test_status_expects_what_stages_of_the_same_kind_took(oasis):
+    oasis.reproduce(oasis.suite())
+    database = sqlite3.connect(oasis.folder / "run/results.db")
+    assert "left" not in oasis.run("status", "run").stdout  # all is done
+    seconds = {"pretrain": 8.0, "evaluate": 2.0, "quantized": 3.0}
+    for kind, value in seconds.items():
+        database.execute("UPDATE stages SET seconds = ? WHERE kind = ?", [value, kind])
+    # Left of the second cell: a quarter of its training, its two evaluations.
+    database.execute("UPDATE stages SET state = 'pending' WHERE id > 3 AND kind <> 'pretrain'")
+    database.execute("UPDATE stages SET state = 'stopped', step = 20 WHERE id > 3 AND kind = 'pretrain'")
+    database.execute("DELETE FROM curves WHERE step > 22 AND stage_id > 3")
+    database.commit()
+    report, = json.loads(oasis.run("status", "run", "--json").stdout)
+    assert report["expected_seconds"] == pytest.approx(8 * (1 - 22 / 30) + 2 + 3)
+    assert (report["expected_from_stages"], report["stages_of_unknown_cost"]) == (3, 0)
+    assert "about 7s left, by 3 done stages of the same kinds" in oasis.run("status", "run").stdout
+    database.execute("UPDATE stages SET state = 'pending' WHERE kind = 'quantized'")
+    database.commit()
+    report, = json.loads(oasis.run("status", "run", "--json").stdout)
+    assert report["stages_of_unknown_cost"] == 2
+    assert "2 stages more of kinds of which none is done" in oasis.run("status", "run").stdout
+
+
+def test_doctor_checks_databases(oasis):
+    oasis.reproduce(oasis.suite())
+    assert "database run/results.db whole" in oasis.run("doctor", "--db", "run").stdout
+    whole = (oasis.folder / "run/results.db").read_bytes()
+    (oasis.folder / "cut.db").write_bytes(whole[:len(whole) // 2])
+    done = oasis.run("doctor", "--db", "cut.db", status=1)
+    assert "damaged" in done.stdout and ".recover" in done.stdout
+
+
+def test_named_queries(oasis):
+    oasis.reproduce(oasis.suite())
+    listed = oasis.run("query", "--list").stdout
+    assert "best-methods" in listed and "--set dataset=" in listed
+    rows = json.loads(oasis.run("query", "best-methods", "--set", "dataset=bigram_backcopy", "--db", "run",
+                                "--format", "json").stdout)
+    assert {row["setting"] for row in rows} == {"full precision", "W8A8 published"}
+    markdown = oasis.run("query", "slowest-stages", "--set", "rows=1", "--db", "run", "--format", "markdown").stdout
+    assert markdown.startswith("| stage_id |") and len(markdown.splitlines()) == 3
+    oasis.refuses("query", "best-method", "--db", "run", saying=["did you mean 'best-methods'"])
+    oasis.refuses("query", "slowest-stages", "--set", "rows=x", "--db", "run", saying=["rows", "integer"])
+    oasis.refuses("query", "slowest-stages", "--set", "rows", "--db", "run", saying=["NAME=VALUE"])
+    value = "x'); DELETE FROM metrics; --"
+    row, = json.loads(oasis.run("query", "SELECT :a AS a", "--set", f"a={value}", "--db", "run", "--format", "json").stdout)
+    assert row["a"] == value
