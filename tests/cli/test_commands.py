@@ -93,7 +93,7 @@ def test_status_expects_what_stages_of_the_same_kind_took(oasis):
 
 def test_doctor_checks_databases(oasis):
     oasis.reproduce(oasis.suite())
-    assert "database run/results.db whole" in oasis.run("doctor", "--db", "run").stdout
+    assert "database run/results.db  whole" in oasis.run("doctor", "--db", "run").stdout
     whole = (oasis.folder / "run/results.db").read_bytes()
     (oasis.folder / "cut.db").write_bytes(whole[:len(whole) // 2])
     done = oasis.run("doctor", "--db", "cut.db", status=1)
