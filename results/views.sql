@@ -13,6 +13,13 @@ CREATE VIEW cell_metrics AS
          CASE WHEN t.weight_bits IS NULL THEN 'full'
               ELSE printf('W%dA%d', t.weight_bits, t.activation_bits) END AS precision,
          t.points, t.quantizer,
+         CASE WHEN t.weight_bits IS NULL THEN 'full precision'
+              ELSE printf('W%dA%d %s', t.weight_bits, t.activation_bits, t.points) ||
+                   CASE t.quantizer WHEN '' THEN '' ELSE ', ' || t.quantizer END
+         END AS setting,
+         -- full precision first, then fewer and fewer bits, published points before others
+         ifnull((100 - t.weight_bits) * 1000 + (100 - t.activation_bits) * 10
+                + (t.points <> 'published'), 0) AS setting_order,
          CASE WHEN t.shots IS NULL THEN m.dataset
               ELSE m.dataset || ', ' || t.shots || '-shot' ||
                    CASE (SELECT kind FROM stages p WHERE p.key = t.parent_key)
@@ -26,33 +33,33 @@ CREATE VIEW cell_metrics AS
   JOIN metrics m ON m.stage_id = t.id;
 
 CREATE VIEW metric_summary AS
-  -- one row for each metric of each group, over its seeds
+  -- one row for each metric of each group, over its seeds. Windows and no GROUP BY, so that SQLite
+  -- takes the condition on a suite down to the rows
   WITH centred AS (
-    SELECT *, avg(value) OVER (
-             PARTITION BY suite_id, trained_on, model, method, kind, precision, points, quantizer,
-                          evaluated_on, metric, unit) AS mean
-    FROM cell_metrics)
+    SELECT *, avg(value) OVER alike AS mean, row_number() OVER alike AS place
+    FROM cell_metrics
+    WINDOW alike AS (PARTITION BY suite_id, trained_on, model, method, kind, precision, points,
+                                  quantizer, evaluated_on, metric, unit)),
+  summed AS (
+    SELECT suite_id, suite, trained_on, model, method, kind, precision, weight_bits,
+           activation_bits, points, quantizer, setting, setting_order, evaluated_on, metric, unit,
+           mean, place, sum((value - mean) * (value - mean)) OVER alike AS squares,
+           max(low) OVER alike AS low, max(high) OVER alike AS high,
+           min(value) OVER alike AS lowest, max(value) OVER alike AS highest,
+           count(value) OVER alike AS seeds, count(*) OVER alike AS planned,
+           count(*) FILTER (WHERE value > 0) OVER alike AS seeds_above_zero, min(n) OVER alike AS n,
+           min(reason) OVER alike AS reason, max(reason) OVER alike AS other_reason
+    FROM centred
+    WINDOW alike AS (PARTITION BY suite_id, trained_on, model, method, kind, precision, points,
+                                  quantizer, evaluated_on, metric, unit))
   SELECT suite_id, suite, trained_on, model, method, kind, precision, weight_bits, activation_bits,
-         points, quantizer,
-         CASE precision WHEN 'full' THEN 'full precision'
-              ELSE precision || ' ' || points ||
-                   CASE quantizer WHEN '' THEN '' ELSE ', ' || quantizer END
-         END AS setting,
-         -- full precision first, then fewer and fewer bits, published points before others
-         ifnull((100 - weight_bits) * 1000 + (100 - activation_bits) * 10
-                + (points <> 'published'), 0) AS setting_order,
-         evaluated_on, metric, unit, mean,
-         CASE WHEN count(value) > 1
-              THEN sqrt(sum((value - mean) * (value - mean)) / (count(value) - 1)) END AS sd,
+         points, quantizer, setting, setting_order, evaluated_on, metric, unit, mean,
+         CASE WHEN seeds > 1 THEN sqrt(squares / (seeds - 1)) END AS sd,
          -- the 95 % interval of one seed's figure; over several seeds the deviation is what counts
-         CASE count(value) WHEN 1 THEN max(low) END AS low,
-         CASE count(value) WHEN 1 THEN max(high) END AS high,
-         min(value) AS lowest, max(value) AS highest, count(value) AS seeds,
-         count(*) - count(value) AS seeds_without_value, min(n) AS n,
-         group_concat(DISTINCT reason) AS reason
-  FROM centred
-  GROUP BY suite_id, trained_on, model, method, kind, precision, points, quantizer, evaluated_on,
-           metric, unit;
+         CASE seeds WHEN 1 THEN low END AS low, CASE seeds WHEN 1 THEN high END AS high,
+         lowest, highest, seeds, planned - seeds AS seeds_without_value, seeds_above_zero, n,
+         reason || CASE WHEN other_reason <> reason THEN ',' || other_reason ELSE '' END AS reason
+  FROM summed WHERE place = 1;
 
 CREATE VIEW cell_states AS
   -- one row for each cell: the worst state among its stages, and the reason when it failed
@@ -86,34 +93,26 @@ CREATE VIEW group_states AS
   FROM cell_states
   GROUP BY suite_id, trained_on, model, method;
 
-CREATE VIEW group_outliers_kept AS
-  -- in how many seeds a massive activation (|x| > 100 and >= 1000 x median) is there at full
-  -- precision: runs are bistable, so this count stands beside every mean
-  SELECT suite_id, trained_on, model, method, evaluated_on, sum(value > 0) AS seeds_massive,
-         count(value) AS seeds_counted
-  FROM cell_metrics
-  WHERE metric = 'massive_activations' AND precision = 'full'
-  GROUP BY suite_id, trained_on, model, method, evaluated_on;
-
 CREATE VIEW table_outliers AS
-  -- outlier metrics at full precision
-  SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.metric, m.unit,
-         m.mean, m.sd, m.lowest, m.highest, m.seeds, m.n, m.reason,
-         100 * (m.mean / nullif(b.mean, 0) - 1) AS percent_vs_attnres,
-         k.seeds_massive, k.seeds_counted,
-         m.mean = min(m.mean) OVER (
-           PARTITION BY m.suite_id, m.trained_on, m.model, m.evaluated_on, m.metric) AS best
-  FROM metric_summary m
-  LEFT JOIN metric_summary b
-    ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
-   AND b.kind = m.kind AND b.precision = 'full' AND b.evaluated_on = m.evaluated_on
-   AND b.metric = m.metric AND b.unit = m.unit AND b.method = 'attnres'
-  LEFT JOIN group_outliers_kept k
-    ON k.suite_id = m.suite_id AND k.trained_on = m.trained_on AND k.model = m.model
-   AND k.method = m.method AND k.evaluated_on = m.evaluated_on
-  WHERE m.precision = 'full'
-    AND (m.metric LIKE 'max_inf_norm/%' OR m.metric LIKE 'avg_kurtosis/%'
-         OR m.metric LIKE 'max_kurtosis/%' OR m.metric = 'massive_activations');
+  -- outlier metrics at full precision; seeds_massive: in how many of seeds_counted a massive
+  -- activation (|x| > 100 and >= 1000 x median) is there, since runs are bistable
+  WITH counted AS (
+    SELECT *,
+           max(seeds_above_zero) FILTER (WHERE metric = 'massive_activations') OVER of_method
+             AS seeds_massive,
+           max(seeds) FILTER (WHERE metric = 'massive_activations') OVER of_method AS seeds_counted
+    FROM metric_summary
+    WHERE precision = 'full'
+      AND (metric LIKE 'max_inf_norm/%' OR metric LIKE 'avg_kurtosis/%'
+           OR metric LIKE 'max_kurtosis/%' OR metric = 'massive_activations')
+    WINDOW of_method AS (PARTITION BY suite_id, trained_on, model, evaluated_on, method))
+  SELECT suite_id, suite, trained_on, model, evaluated_on, method, metric, unit, mean, sd, lowest,
+         highest, seeds, n, reason,
+         100 * (mean / nullif(max(mean) FILTER (WHERE method = 'attnres') OVER of_metric, 0) - 1)
+           AS percent_vs_attnres,
+         seeds_massive, seeds_counted, mean = min(mean) OVER of_metric AS best
+  FROM counted
+  WINDOW of_metric AS (PARTITION BY suite_id, trained_on, model, evaluated_on, metric);
 
 CREATE VIEW table_perplexity AS
   -- language modelling at full precision: perplexity, bits per byte, loss
@@ -126,48 +125,40 @@ CREATE VIEW table_perplexity AS
     AND metric IN ('perplexity', 'bits_per_byte', 'loss', 'word_perplexity');
 
 CREATE VIEW table_quantization AS
-  -- perplexity at full precision (precision 'full') and under each quantization setting
-  SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.precision,
-         m.weight_bits, m.activation_bits, m.points, m.quantizer, m.setting, m.setting_order,
-         m.metric, m.unit, m.mean, m.sd, m.lowest, m.highest, m.seeds, m.n, m.reason,
-         m.mean / nullif(f.mean, 0) AS ratio_to_full,
-         100 * (m.mean / nullif(b.mean, 0) - 1) AS percent_vs_attnres,
-         k.seeds_massive, k.seeds_counted,
-         m.mean = min(m.mean) OVER (
-           PARTITION BY m.suite_id, m.trained_on, m.model, m.evaluated_on, m.precision, m.points,
-                        m.quantizer, m.metric) AS best
-  FROM metric_summary m
-  LEFT JOIN metric_summary f
-    ON f.suite_id = m.suite_id AND f.trained_on = m.trained_on AND f.model = m.model
-   AND f.method = m.method AND f.kind = 'evaluate' AND f.precision = 'full'
-   AND f.evaluated_on = m.evaluated_on AND f.metric = m.metric AND f.unit = m.unit
-  LEFT JOIN metric_summary b
-    ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
-   AND b.method = 'attnres' AND b.kind = m.kind AND b.precision = m.precision
-   AND b.points = m.points AND b.quantizer = m.quantizer AND b.evaluated_on = m.evaluated_on
-   AND b.metric = m.metric AND b.unit = m.unit
-  LEFT JOIN group_outliers_kept k
-    ON k.suite_id = m.suite_id AND k.trained_on = m.trained_on AND k.model = m.model
-   AND k.method = m.method AND k.evaluated_on = m.evaluated_on
-  WHERE m.metric = 'perplexity' AND m.kind IN ('evaluate', 'quantized');
+  -- perplexity at full precision (precision 'full') and under each quantization setting,
+  -- seeds_massive: in how many of seeds_counted a massive activation is there at full precision
+  WITH counted AS (
+    SELECT *,
+           max(mean) FILTER (WHERE metric = 'perplexity' AND precision = 'full') OVER of_method
+             AS full_mean,
+           max(seeds_above_zero) FILTER (WHERE metric = 'massive_activations') OVER of_method
+             AS seeds_massive,
+           max(seeds) FILTER (WHERE metric = 'massive_activations') OVER of_method AS seeds_counted
+    FROM metric_summary
+    WHERE kind IN ('evaluate', 'quantized')
+      AND (metric = 'perplexity' OR (metric = 'massive_activations' AND precision = 'full'))
+    WINDOW of_method AS (PARTITION BY suite_id, trained_on, model, evaluated_on, method))
+  SELECT suite_id, suite, trained_on, model, evaluated_on, method, precision, weight_bits,
+         activation_bits, points, quantizer, setting, setting_order, metric, unit, mean, sd, lowest,
+         highest, seeds, n, reason, mean / nullif(full_mean, 0) AS ratio_to_full,
+         100 * (mean / nullif(max(mean) FILTER (WHERE method = 'attnres') OVER of_setting, 0) - 1)
+           AS percent_vs_attnres,
+         seeds_massive, seeds_counted, mean = min(mean) OVER of_setting AS best
+  FROM counted WHERE metric = 'perplexity'
+  WINDOW of_setting AS (PARTITION BY suite_id, trained_on, model, evaluated_on, setting);
 
 CREATE VIEW table_gsm8k AS
   -- GSM8K Pass@1 (a share of problems) under each scoring rule and quantization setting; low, high:
   -- 95 % Wilson interval of the one seed there is
-  SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method, m.precision,
-         m.weight_bits, m.activation_bits, m.points, m.quantizer, m.setting, m.setting_order,
-         substr(m.metric, length('gsm8k_pass1_') + 1) AS rule, m.unit, m.mean, m.sd, m.low, m.high,
-         m.lowest, m.highest, m.seeds, m.n, m.reason,
-         100 * (m.mean - b.mean) AS points_vs_attnres,
-         m.mean = max(m.mean) OVER (
-           PARTITION BY m.suite_id, m.trained_on, m.model, m.evaluated_on, m.kind, m.setting,
-                        m.metric) AS best
-  FROM metric_summary m
-  LEFT JOIN metric_summary b
-    ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
-   AND b.method = 'attnres' AND b.kind = m.kind AND b.setting = m.setting
-   AND b.evaluated_on = m.evaluated_on AND b.metric = m.metric AND b.unit = m.unit
-  WHERE m.metric GLOB 'gsm8k_pass1_*';
+  SELECT suite_id, suite, trained_on, model, evaluated_on, method, precision, weight_bits,
+         activation_bits, points, quantizer, setting, setting_order,
+         substr(metric, length('gsm8k_pass1_') + 1) AS rule, unit, mean, sd, low, high, lowest,
+         highest, seeds, n, reason,
+         100 * (mean - max(mean) FILTER (WHERE method = 'attnres') OVER alike) AS points_vs_attnres,
+         mean = max(mean) OVER alike AS best
+  FROM metric_summary
+  WHERE metric GLOB 'gsm8k_pass1_*'
+  WINDOW alike AS (PARTITION BY suite_id, trained_on, model, evaluated_on, kind, setting, metric);
 
 CREATE VIEW table_sinks AS
   -- attention sinks, null evidence and the D.4 quantities at full precision; no order is implied
@@ -196,35 +187,39 @@ CREATE VIEW cell_layer_statistics AS
 
 CREATE VIEW table_depth AS
   -- depth routing by router: the weight on the embedding, on the newest source, on everything
-  -- between, and the null mass
-  WITH per_seed AS (
-    SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part, stage_id, seed, n,
-           unit,
+  -- between, and the null mass; over seeds, of each seed's sum
+  WITH weights AS (
+    SELECT s.*,
            CASE WHEN quantity = 'depth_null_mass' THEN 'null'
                 WHEN source = 0 THEN 'embedding'
-                WHEN source = max(source) OVER (
-                  PARTITION BY suite_id, cell_id, stage_id, evaluated_on, layer, part)
-                THEN 'newest' ELSE 'between' END AS share,
-           value
-    FROM cell_layer_statistics
+                WHEN source = (SELECT max(ifnull(z.source, -1)) FROM layer_statistics z
+                               WHERE z.stage_id = s.stage_id AND z.dataset = s.evaluated_on
+                                 AND z.quantity = 'depth_weight'
+                                 AND ifnull(z.layer, -1) = ifnull(s.layer, -1)
+                                 AND z.part = s.part AND ifnull(z.head, -1) = -1)
+                THEN 'newest' ELSE 'between' END AS share
+    FROM cell_layer_statistics s
     WHERE precision = 'full' AND quantity IN ('depth_weight', 'depth_null_mass')),
-  summed AS (
-    SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part, seed, share, unit,
-           sum(value) AS value, min(n) AS n
-    FROM per_seed
-    GROUP BY suite_id, trained_on, model, evaluated_on, method, layer, part, seed, share, unit),
+  by_seed AS (
+    SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part, share, unit, n,
+           sum(value) OVER router AS value, row_number() OVER router AS place
+    FROM weights
+    WINDOW router AS (PARTITION BY suite_id, cell_id, evaluated_on, layer, part, share)),
   centred AS (
-    SELECT *, avg(value) OVER (
-             PARTITION BY suite_id, trained_on, model, evaluated_on, method, layer, part, share,
-                          unit) AS mean
-    FROM summed)
-  SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part,
-         share, unit, mean,
-         CASE WHEN count(value) > 1
-              THEN sqrt(sum((value - mean) * (value - mean)) / (count(value) - 1)) END AS sd,
-         count(value) AS seeds, min(n) AS n
-  FROM centred
-  GROUP BY suite_id, trained_on, model, evaluated_on, method, layer, part, share, unit;
+    SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part, share, unit,
+           value, avg(value) OVER alike AS mean, count(value) OVER alike AS seeds,
+           min(n) OVER alike AS n, row_number() OVER alike AS place
+    FROM by_seed WHERE place = 1
+    WINDOW alike AS (PARTITION BY suite_id, layer, part, share, method, trained_on, evaluated_on,
+                                  model)),
+  summed AS (
+    SELECT *, sum((value - mean) * (value - mean)) OVER (
+             PARTITION BY suite_id, layer, part, share, method, trained_on, evaluated_on, model)
+             AS squares
+    FROM centred)
+  SELECT suite_id, suite, trained_on, model, evaluated_on, method, layer, part, share, unit, mean,
+         CASE WHEN seeds > 1 THEN sqrt(squares / (seeds - 1)) END AS sd, seeds, n
+  FROM summed WHERE place = 1;
 
 CREATE VIEW table_massive_activations AS
   -- tokens, positions and channels with massive activations at full precision, the largest of a
@@ -259,56 +254,54 @@ CREATE VIEW table_site_costs AS
 
 CREATE VIEW table_training AS
   -- one row for each training of each cell
-  SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
-         c.seed, t.id AS stage_id, t.kind, t.state, p.steps, p.tokens,
+  SELECT suite_id, suite, trained_on, model, method, seed, stage_id, kind, state, steps,
+         (SELECT q.tokens FROM curves q WHERE q.stage_id = t.stage_id AND q.step = steps) AS tokens,
          -- nat per token, mean over the last tenth of the recorded steps, n of them
-         (SELECT avg(q.loss) FROM curves q WHERE q.stage_id = t.id AND q.step > 0.9 * p.steps)
+         (SELECT avg(q.loss) FROM curves q WHERE q.stage_id = t.stage_id AND q.step > 0.9 * steps)
            AS final_loss,
-         (SELECT nullif(count(q.loss), 0) FROM curves q WHERE q.stage_id = t.id AND q.step > 0.9 * p.steps)
-           AS n,
-         p.tokens / (p.steps * p.seconds_per_step) AS tokens_per_second,
-         t.seconds, t.device, t.dtype, r.source_revision, r.source_dirty, t.error
-  FROM suites s
-  JOIN cells c ON c.suite_id = s.id
-  JOIN cell_stages x ON x.cell_id = c.id
-  JOIN stages t ON t.id = x.stage_id AND t.kind IN ('pretrain', 'finetune')
-  LEFT JOIN runs r ON r.id = t.run_id
-  LEFT JOIN (
-    SELECT stage_id, max(step) AS steps, max(tokens) AS tokens,
-           avg(seconds_per_step) AS seconds_per_step
-    FROM curves GROUP BY stage_id) p ON p.stage_id = t.id;
+         (SELECT nullif(count(q.loss), 0) FROM curves q
+          WHERE q.stage_id = t.stage_id AND q.step > 0.9 * steps) AS n,
+         (SELECT q.tokens FROM curves q WHERE q.stage_id = t.stage_id AND q.step = steps)
+           / (steps * (SELECT avg(q.seconds_per_step) FROM curves q WHERE q.stage_id = t.stage_id))
+           AS tokens_per_second,
+         seconds, device, dtype, source_revision, source_dirty, error
+  FROM (
+    SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
+           c.seed, t.id AS stage_id, t.kind, t.state,
+           (SELECT max(q.step) FROM curves q WHERE q.stage_id = t.id) AS steps,
+           t.seconds, t.device, t.dtype, r.source_revision, r.source_dirty, t.error
+    FROM suites s
+    JOIN cells c ON c.suite_id = s.id
+    JOIN cell_stages x ON x.cell_id = c.id
+    JOIN stages t ON t.id = x.stage_id AND t.kind IN ('pretrain', 'finetune')
+    LEFT JOIN runs r ON r.id = t.run_id) t;
 
 CREATE VIEW table_speed AS
   -- tokens trained on in a second, over the seeds of a group, on each device; place: 1 for the
   -- fastest method, 2 for the one after it; without the first tenth of the steps, in which a
   -- process loads its kernels
   WITH measured AS (
-    SELECT t.suite_id, t.suite, t.trained_on, t.model, t.method, t.kind, t.device, t.dtype, t.steps,
-           t.tokens / (t.steps * (SELECT avg(q.seconds_per_step) FROM curves q
-                                  WHERE q.stage_id = t.stage_id AND q.step > 0.1 * t.steps))
-             AS tokens_per_second
+    SELECT t.*, t.tokens / (t.steps * (SELECT avg(q.seconds_per_step) FROM curves q
+                                       WHERE q.stage_id = t.stage_id AND q.step > 0.1 * t.steps))
+             AS speed
     FROM table_training t WHERE t.state = 'done'),
   centred AS (
-    SELECT *, avg(tokens_per_second) OVER (
-             PARTITION BY suite_id, trained_on, model, method, kind, device, dtype) AS mean
-    FROM measured WHERE tokens_per_second IS NOT NULL),
+    SELECT suite_id, suite, trained_on, model, method, kind, device, dtype, speed, steps,
+           avg(speed) OVER alike AS mean, row_number() OVER alike AS one
+    FROM measured WHERE speed IS NOT NULL
+    WINDOW alike AS (PARTITION BY suite_id, trained_on, model, method, kind, device, dtype)),
   summed AS (
-    SELECT suite_id, suite, trained_on, model, method, kind, device, dtype, mean,
-           CASE WHEN count(*) > 1
-                THEN sqrt(sum((tokens_per_second - mean) * (tokens_per_second - mean))
-                          / (count(*) - 1)) END AS sd,
-           count(*) AS seeds, min(steps) AS n
+    SELECT *, sum((speed - mean) * (speed - mean)) OVER alike AS squares,
+           count(*) OVER alike AS seeds, min(steps) OVER alike AS n
     FROM centred
-    GROUP BY suite_id, trained_on, model, method, kind, device, dtype),
-  ranked AS (
-    SELECT *, rank() OVER (PARTITION BY suite_id, trained_on, model, kind, device, dtype
-                           ORDER BY mean DESC) AS place
-    FROM summed)
-  SELECT m.*, m.place = 1 AS best, 100 * (m.mean / b.mean - 1) AS percent_vs_attnres
-  FROM ranked m
-  LEFT JOIN summed b
-    ON b.suite_id = m.suite_id AND b.trained_on = m.trained_on AND b.model = m.model
-   AND b.kind = m.kind AND b.device = m.device AND b.dtype = m.dtype AND b.method = 'attnres';
+    WINDOW alike AS (PARTITION BY suite_id, trained_on, model, method, kind, device, dtype))
+  SELECT suite_id, suite, trained_on, model, method, kind, device, dtype, mean,
+         CASE WHEN seeds > 1 THEN sqrt(squares / (seeds - 1)) END AS sd, seeds, n,
+         rank() OVER (alike ORDER BY mean DESC) AS place, mean = max(mean) OVER alike AS best,
+         100 * (mean / max(mean) FILTER (WHERE method = 'attnres') OVER alike - 1)
+           AS percent_vs_attnres
+  FROM summed WHERE one = 1
+  WINDOW alike AS (PARTITION BY suite_id, trained_on, model, kind, device, dtype);
 
 CREATE VIEW table_failures AS
   -- every stage that failed or was stopped before its end
@@ -344,12 +337,7 @@ CREATE VIEW paired_effects AS
   SELECT m.suite_id, m.suite, m.trained_on, m.model, m.evaluated_on, m.method,
          b.method AS beside, m.seed, m.metric,
          m.unit, m.precision, m.points, m.quantizer,
-         CASE m.precision WHEN 'full' THEN 'full precision'
-              ELSE m.precision || ' ' || m.points ||
-                   CASE m.quantizer WHEN '' THEN '' ELSE ', ' || m.quantizer END
-         END AS setting,
-         ifnull((100 - m.weight_bits) * 1000 + (100 - m.activation_bits) * 10
-                + (m.points <> 'published'), 0) AS setting_order,
+         m.setting, m.setting_order,
          m.value, b.value AS reference, m.n,
          CASE WHEN (m.metric LIKE 'gsm8k_pass1%' OR m.metric IN ('first_token_mass', 'sink_rate'))
               THEN 100 * (m.value - b.value)
@@ -374,9 +362,7 @@ CREATE VIEW gsm8k_pairs AS
   WITH answered AS (
     SELECT DISTINCT c.suite_id, c.suite, c.trained_on, c.model, c.method, c.seed, c.evaluated_on,
            c.stage_id, c.kind,
-           CASE c.precision WHEN 'full' THEN 'full precision'
-                ELSE c.precision || ' ' || c.points ||
-                     CASE c.quantizer WHEN '' THEN '' ELSE ', ' || c.quantizer END END AS setting
+           c.setting
     FROM cell_metrics c WHERE c.metric LIKE 'gsm8k_pass1%'),
   pairs AS (
     SELECT a.*, b.stage_id AS other_stage, 'attnres' AS beside
