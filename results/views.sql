@@ -80,7 +80,7 @@ CREATE VIEW cell_states AS
   JOIN cells c ON c.suite_id = s.id
   LEFT JOIN cell_stages x ON x.cell_id = c.id
   LEFT JOIN stages t ON t.id = x.stage_id
-  GROUP BY c.id;
+  GROUP BY s.id, c.id;
 
 CREATE VIEW group_states AS
   -- one row for each group: how many of its seeds came through, so that no cell goes missing
@@ -226,7 +226,7 @@ CREATE VIEW table_massive_activations AS
   -- cell first; layers: whose outputs have one there
   SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
          c.seed, a.dataset AS evaluated_on,
-         row_number() OVER (PARTITION BY c.id, t.id, a.dataset
+         row_number() OVER (PARTITION BY s.id, c.id, t.id, a.dataset
                             ORDER BY abs(a.largest) DESC, a.token, a.position, a.channel) AS place,
          a.token, a.text, a.position, a.channel, a.first_layer, a.last_layer, a.largest,
          a.largest_layer, a.n
@@ -241,7 +241,7 @@ CREATE VIEW table_site_costs AS
   -- setting first; ratio: to the perplexity with none, on the same sequences
   SELECT s.id AS suite_id, s.name AS suite, c.dataset AS trained_on, c.model, c.label AS method,
          c.seed, i.dataset AS evaluated_on, t.weight_bits, t.activation_bits, t.points, t.quantizer,
-         row_number() OVER (PARTITION BY c.id, t.id, i.dataset
+         row_number() OVER (PARTITION BY s.id, c.id, t.id, i.dataset
                             ORDER BY i.value IS NOT NULL, i.value DESC, i.site) AS place,
          i.site, i.value AS perplexity, i.value / b.value AS ratio, i.n
   FROM suites s
