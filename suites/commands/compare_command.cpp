@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "results/compare.h"
+#include "results/compare_results.h"
 #include "results/find_database.h"
 #include "results/table_text.h"
 #include "suites/bench/row_json.h"
 #include "support/error.h"
+#include "support/text.h"
 
 namespace oasis {
 namespace {
@@ -21,6 +23,7 @@ namespace {
 struct CompareOptions {
   std::vector<std::string> named, positional;
   bool json = false;
+  bool all = false;
 
   std::vector<std::string> databases() const {
     auto all = positional;
@@ -33,26 +36,33 @@ Store open(const std::string& database) {
   return Store::open(find_database(database), Store::Mode::kReadOnly);
 }
 
-std::vector<BenchmarkComparison> comparisons_of(const std::vector<std::string>& databases) {
+struct Found {
+  std::vector<BenchmarkComparison> benchmarks;
+  ResultComparison results;  // of two databases
+};
+
+Found find(const std::vector<std::string>& databases) {
   if (databases.size() > 2) {
     throw bad_input("compare: {} databases; give an earlier and a later one", databases.size());
   }
-  std::vector<BenchmarkRow> before;
-  if (databases.size() == 2) before = benchmark_rows(open(databases.front()));
-  const auto later = open(databases.empty() ? "" : databases.back());
-  if (databases.size() != 2) before = benchmark_rows(later, 1);
-  const auto found = compare_benchmarks(before, benchmark_rows(later));
-  if (!found.empty()) return found;
-  if (databases.size() == 2) {
+  if (databases.size() < 2) {
+    const auto store = open(databases.empty() ? "" : databases.front());
+    Found found{compare_benchmarks(benchmark_rows(store, 1), benchmark_rows(store)), {}};
+    if (!found.benchmarks.empty()) return found;
     throw bad_input(
-        "compare: no benchmark is both in {} and in {} for the same device; run oasis bench with "
-        "the same --filter on the same machine",
-        databases.front(), databases.back());
+        "compare: {} holds no benchmark that was run twice; run oasis bench --db {} again, or give "
+        "an earlier and a later database",
+        store.path().string(), store.path().string());
   }
+  const auto before = open(databases[0]), after = open(databases[1]);
+  Found found{compare_benchmarks(benchmark_rows(before), benchmark_rows(after)),
+              compare_results(before, after)};
+  if (!found.benchmarks.empty() || !found.results.empty()) return found;
   throw bad_input(
-      "compare: {} holds no benchmark that was run twice; run oasis bench --db {} again, or give "
-      "an earlier and a later database",
-      later.path().string(), later.path().string());
+      "compare: nothing is both in {} and in {}: no figure of one suite, method, model, data set "
+      "and "
+      "seed, and no benchmark of one device",
+      databases[0], databases[1]);
 }
 
 std::string time_text(const BenchmarkRow& row) {
@@ -66,7 +76,8 @@ std::string ratio_text(const BenchmarkComparison& comparison) {
   return both ? fmt::format("{:.3f}", comparison.ratio()) : "–";
 }
 
-void print_table(const std::vector<BenchmarkComparison>& comparisons) {
+void print_benchmarks(const std::vector<BenchmarkComparison>& comparisons) {
+  if (comparisons.empty()) return;
   TextTable table{{{"Benchmark", false},
                    {"before, ms (p10 to p90)", true},
                    {"after", true},
@@ -83,19 +94,115 @@ void print_table(const std::vector<BenchmarkComparison>& comparisons) {
   fmt::print("{}", to_markdown(table));
 }
 
+std::string effect_text(const FigureChange& figure) {
+  return figure.effect_unit == "%" ? format_percent(figure.effect)
+                                   : fmt::format("{:+.3g} {}", figure.effect, figure.effect_unit);
+}
+
+std::string interval_text(const FigureChange& figure) {
+  if (!figure.interval) return "–";
+  return fmt::format("[{:+.3g}, {:+.3g}]", figure.interval->low, figure.interval->high);
+}
+
+// How many figures came to each verdict: "3 worse, 4,297 equal".
+std::string summary_text(const ResultComparison& results) {
+  std::vector<std::string> parts;
+  for (std::size_t i = 0; i < results.figures.size();) {
+    const auto verdict = results.figures[i].verdict;
+    const auto first = i;
+    while (i < results.figures.size() && results.figures[i].verdict == verdict) ++i;
+    parts.push_back(fmt::format("{} {}", format_count(static_cast<std::int64_t>(i - first)),
+                                to_string(verdict)));
+  }
+  auto text = fmt::format("{} figures, each over the seeds that both runs have: {}",
+                          format_count(std::ssize(results.figures)), join(parts, ", "));
+  if (results.only_before + results.only_after > 0) {
+    text += fmt::format("; of one seed and in one run alone: {} in the earlier, {} in the later",
+                        format_count(results.only_before), format_count(results.only_after));
+  }
+  return text;
+}
+
+void print_results(const ResultComparison& results, bool all) {
+  for (const auto& cell : results.failed) fmt::print("failed now: {}\n", cell);
+  for (const auto& cell : results.unlike) {
+    fmt::print("not compared, the configurations differ: {}\n", cell);
+  }
+  if (results.figures.empty()) return;
+  TextTable table{{{"Suite", false},
+                   {"Trained on, model, evaluated on", false},
+                   {"Method", false},
+                   {"Metric", false},
+                   {"before", true},
+                   {"after", true},
+                   {"difference", true},
+                   {"95 % interval", true},
+                   {"seeds", true},
+                   {"", false}},
+                  {}};
+  for (const auto& figure : results.figures) {
+    if (figure.verdict == FigureVerdict::kEqual && !all) continue;
+    table.rows.push_back(
+        {markdown_cell(figure.suite),
+         markdown_cell(fmt::format("{}, {}, {}, {}", figure.trained_on, figure.model,
+                                   figure.evaluated_on, figure.setting)),
+         markdown_cell(figure.method), markdown_cell(figure.metric), format_figure(figure.before),
+         format_figure(figure.after), effect_text(figure), interval_text(figure),
+         std::to_string(figure.seeds), std::string(to_string(figure.verdict))});
+  }
+  if (!table.rows.empty()) fmt::print("{}\n", to_markdown(table));
+  fmt::print("{}\n", summary_text(results));
+}
+
+nlohmann::ordered_json results_json(const ResultComparison& results) {
+  auto figures = nlohmann::ordered_json::array();
+  for (const auto& figure : results.figures) {
+    nlohmann::ordered_json json = {{"suite", figure.suite},
+                                   {"trained_on", figure.trained_on},
+                                   {"model", figure.model},
+                                   {"evaluated_on", figure.evaluated_on},
+                                   {"setting", figure.setting},
+                                   {"method", figure.method},
+                                   {"metric", figure.metric},
+                                   {"before", figure.before},
+                                   {"after", figure.after},
+                                   {"effect", figure.effect},
+                                   {"effect_unit", figure.effect_unit},
+                                   {"seeds", figure.seeds},
+                                   {"verdict", to_string(figure.verdict)}};
+    json["low"] = figure.interval ? nlohmann::ordered_json(figure.interval->low) : nullptr;
+    json["high"] = figure.interval ? nlohmann::ordered_json(figure.interval->high) : nullptr;
+    figures.push_back(std::move(json));
+  }
+  return {{"figures", std::move(figures)},
+          {"failed_now", results.failed},
+          {"unlike", results.unlike},
+          {"only_before", results.only_before},
+          {"only_after", results.only_after}};
+}
+
 int compare(const CompareOptions& options) {
-  const auto comparisons = comparisons_of(options.databases());
+  const auto found = find(options.databases());
   if (options.json) {
-    fmt::print("{}\n", comparisons_json(comparisons).dump(2));
+    const nlohmann::ordered_json json = {{"benchmarks", comparisons_json(found.benchmarks)},
+                                         {"results", results_json(found.results)}};
+    fmt::print("{}\n", json.dump(2));
   } else {
-    print_table(comparisons);
+    print_benchmarks(found.benchmarks);
+    print_results(found.results, options.all);
   }
   std::fflush(stdout);
-  const auto regressed = std::ranges::count_if(comparisons, &BenchmarkComparison::regressed);
-  if (regressed > 0) {
-    fmt::print(stderr, "oasis: {} of {} benchmarks regressed\n", regressed, comparisons.size());
+  const auto benchmarks = std::ranges::count_if(found.benchmarks, &BenchmarkComparison::regressed);
+  const auto figures = found.results.regressions();
+  if (benchmarks > 0) {
+    fmt::print(stderr, "oasis: {} of {} benchmarks regressed\n", benchmarks,
+               found.benchmarks.size());
   }
-  return regressed > 0 ? 1 : 0;
+  if (figures > 0) {
+    fmt::print(stderr, "oasis: {} of {} figures regressed\n", figures,
+               found.results.figures.size() + found.results.failed.size());
+  }
+  return benchmarks + figures > 0 ? 1 : 0;
 }
 
 }  // namespace
@@ -104,12 +211,17 @@ void add_compare_command(CLI::App& app) {
   const auto options = std::make_shared<CompareOptions>();
   auto* command = app.add_subcommand(
       "compare",
-      "Set benchmarks beside those of an earlier run: of two databases, the earlier one first, or\n"
-      "the last two runs of one. Not distinguishable: the times from p10 to p90\n"
-      "overlap, or the medians differ by no more than 2 %.\n"
-      "Exit status: 0 nothing regressed, 1 something of ours is slower or fails now, 2 bad input");
+      "Set results and benchmarks beside those of an earlier run: of two databases, the earlier "
+      "one\n"
+      "first; benchmarks also of the last two runs of one. Figures are paired by seed; not\n"
+      "distinguishable: the 95 % interval of their difference covers zero. Of benchmarks: the "
+      "times\n"
+      "from p10 to p90 overlap, or the medians differ by no more than 2 %.\n"
+      "Exit status: 0 nothing regressed, 1 a figure is worse, a stage or a kernel fails now, or\n"
+      "something of ours is slower, 2 bad input");
   command->add_option("DATABASE", options->positional, "Results databases, or their run folders");
   command->add_option("--db", options->named, "The same, as an option");
+  command->add_flag("--all", options->all, "Print equal figures too");
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options] {
     const int status = compare(*options);

@@ -115,3 +115,21 @@ def test_named_queries(oasis):
     value = "x'); DELETE FROM metrics; --"
     row, = json.loads(oasis.run("query", "SELECT :a AS a", "--set", f"a={value}", "--db", "run", "--format", "json").stdout)
     assert row["a"] == value
+
+
+def test_compare_of_results(oasis):
+    oasis.reproduce(oasis.suite(seeds=[0, 1, 2], methods=["oasis"], quantization=[]))
+    (oasis.folder / "b.db").write_bytes((oasis.folder / "run/results.db").read_bytes())
+    same = oasis.run("compare", "run", "b.db").stdout
+    assert "equal" in same and "worse" not in same and "| " not in same
+    with sqlite3.connect(oasis.folder / "b.db") as database:
+        database.execute("UPDATE metrics SET value = value * (1.05 + 0.001 * stage_id) WHERE name = 'perplexity'")
+    worse = oasis.run("compare", "run", "b.db", status=1)
+    assert "worse" in worse.stdout and "figures regressed" in worse.stderr
+    figure = json.loads(oasis.run("compare", "run", "b.db", "--json", status=1).stdout)["results"]["figures"][0]
+    assert (figure["metric"], figure["verdict"], figure["seeds"]) == ("perplexity", "worse", 3)
+    assert 5 < figure["low"] < figure["effect"] < figure["high"] < 6
+    assert "better" in oasis.run("compare", "b.db", "run").stdout
+    oasis.suite("y.json", methods=["attnres"], quantization=[])
+    oasis.run("reproduce", "y.json", "--out", "other")
+    oasis.refuses("compare", "run", "other", saying=["nothing is both in run and in other"])
