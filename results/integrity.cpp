@@ -1,5 +1,6 @@
 #include "results/integrity.h"
 
+#include <SQLiteCpp/Column.h>
 #include <SQLiteCpp/Database.h>
 #include <SQLiteCpp/Exception.h>
 #include <fmt/format.h>
@@ -19,6 +20,9 @@ std::vector<std::string> integrity_problems(const std::filesystem::path& path) {
   std::vector<std::string> problems;
   try {
     SQLite::Database database(path, SQLite::OPEN_READONLY, /*aBusyTimeoutMs=*/5000);
+    if (database.execAndGet("SELECT count(*) FROM sqlite_schema").getInt() == 0) {
+      return {"holds nothing"};
+    }
     BoundStatement integrity(database, kIntegrity);
     while (integrity.step()) problems.push_back(integrity.text(0));
     if (problems == std::vector<std::string>{"ok"}) problems.clear();

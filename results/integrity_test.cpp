@@ -28,7 +28,7 @@ TEST_F(Integrity, AWholeFileHasNoProblems) {
 TEST_F(Integrity, FindsWhatIsCutOffOverwrittenOrPointsNowhere) {
   const auto damaged = folder_ / "damaged.db";
   const auto size = std::filesystem::file_size(path_);
-  for (const auto left : {std::uintmax_t{10}, size / 2, size - 4096}) {
+  for (const auto left : {std::uintmax_t{0}, std::uintmax_t{10}, size / 2, size - 4096}) {
     std::filesystem::copy_file(path_, damaged, std::filesystem::copy_options::overwrite_existing);
     std::filesystem::resize_file(damaged, left);
     EXPECT_FALSE(integrity_problems(damaged).empty()) << left;

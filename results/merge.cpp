@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "results/bound_statement.h"
+#include "results/integrity.h"
 #include "results/transaction.h"
 #include "support/error.h"
 
@@ -311,6 +312,12 @@ MergeResult merge_database(Store& into, const fs::path& from, bool keep) {
     throw bad_input("{}: is the database that is merged into; name another one", from.string());
   }
   const Copy copy(from, into.path());
+  if (const auto problems = integrity_problems(from); !problems.empty()) {
+    throw bad_input(
+        "{}: is damaged ({}), nothing was merged from it; restore a copy of it, or save what is "
+        "left: sqlite3 {} .recover | sqlite3 recovered.db",
+        from.string(), problems[0], from.string());
+  }
   auto& database = into.database();
   return guarded(into.path(), database, [&] {
     const Attached attached(database, copy.path());

@@ -39,8 +39,10 @@ void rethrow_sqlite(const std::filesystem::path& path, const SQLite::Exception& 
     case SQLITE_NOTADB:
       throw bad_input("{}: is not a database; name another file with --db", file);
     case SQLITE_CORRUPT:
-      throw bad_input("{}: is damaged ({}); restore a copy of it, or name another file with --db",
-                      file, error.getErrorStr());
+      throw bad_input(
+          "{}: is damaged ({}); restore a copy of it, or save what is left: sqlite3 {} .recover | "
+          "sqlite3 recovered.db",
+          file, error.getErrorStr(), file);
     default:
       throw failed("{}: SQLite reports: {} ({})", file, error.what(), error.getErrorStr());
   }

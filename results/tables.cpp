@@ -1,5 +1,6 @@
 #include "results/tables.h"
 
+#include <SQLiteCpp/Transaction.h>
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -310,6 +311,7 @@ std::string render_tables(const Store& store, const TableRequest& request) {
     }
   }
   return guarded(store.path(), store.database(), [&] {
+    const SQLite::Transaction one_state(store.database());  // of all tables, while a suite writes
     const bool benchmarks = has_benchmarks(store);
     if (bench_asked && !benchmarks) {
       throw bad_input("{}: holds no benchmarks yet; run oasis bench --db {}", store.path().string(),

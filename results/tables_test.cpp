@@ -1,9 +1,16 @@
 #include "results/tables.h"
 
+#include <SQLiteCpp/Database.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
 
 #include "results/test_support.h"
 
@@ -316,6 +323,39 @@ TEST_F(Tables, UnknownNamesAreBadInput) {
                [&] { render({.names = {"outlier"}}); });
   expect_error(Error::Kind::kBadInput, {"'sampel'", "did you mean 'sample'"},
                [&] { render({.names = {}, .suite = "sampel"}); });
+}
+
+TEST_F(Tables, ShowOneStateWhileAnotherWrites) {
+  write_sample();
+  const auto writer = Store::open(path_, Store::Mode::kCreate);
+  writer.database().exec("UPDATE metrics SET value = 0.5 WHERE name = 'perplexity'");
+  std::atomic<bool> done = false;
+  std::thread writing([&] {
+    for (int value = 1; !done; ++value) {
+      writer.database().exec(
+          fmt::format("UPDATE metrics SET value = {} WHERE name = 'perplexity'", value));
+    }
+  });
+  std::set<double> seen;
+  for (int i = 0; i < 40; ++i) {
+    const auto store = Store::open(path_, Store::Mode::kReadOnly);
+    const auto tables = nlohmann::json::parse(render_tables(
+        store, {.names = {"perplexity", "quantization"}, .format = TableFormat::kJson}));
+    std::set<double> of_this;
+    for (const auto& table : tables) {
+      const auto& columns = table["columns"];
+      const auto mean = std::find(columns.begin(), columns.end(), "mean") - columns.begin();
+      const auto metric = std::find(columns.begin(), columns.end(), "metric") - columns.begin();
+      for (const auto& row : table["rows"]) {
+        if (row[metric] == "perplexity") of_this.insert(row[mean].get<double>());
+      }
+    }
+    EXPECT_EQ(of_this.size(), 1U);
+    seen.merge(of_this);
+  }
+  done = true;
+  writing.join();
+  EXPECT_GT(seen.size(), 3U);  // it was written meanwhile
 }
 
 }  // namespace
