@@ -56,6 +56,25 @@ def test_exact_ties_explain_sparsemax(points, rows):
     assert max(golden.range_errors(golden.ranges(name, points), found).values()) < 1e-5
 
 
+class Raised(Simulated):
+    """Lets probabilities of 1/2, right to the last bits, lie above the rounding boundary."""
+
+    def activation(self, point, x):
+        return super().activation(point, x + 1e-11 * ((x - 0.5).abs() < 1e-12) if point.endswith(".probs") else x)
+
+
+@pytest.mark.parametrize("points", ["published", "all_inputs"])
+def test_exact_ties_explain_entmax15(points):
+    """Two equal scores give p = (1/sqrt 2)^2: 1/2, or the next smaller number, as the processor's library rounds."""
+    name = "entmax15-projected"
+    config, weights = load_checkpoint(golden.folder(name), torch.float64)
+    quantizer = Raised(8, 8, points)
+    for batch in golden.tokens(name, "calibration"):
+        Model(config, weights, quantizer)(batch)
+    found = {f"range.{point}": torch.tensor(r) for point, r in quantizer.ranges.items()}
+    assert max(golden.range_errors(golden.ranges(name, points), found).values()) < 1e-5
+
+
 @pytest.mark.parametrize("name", golden.NAMES)
 def test_losses(name):
     expected = golden.losses(name)

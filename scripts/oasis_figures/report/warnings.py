@@ -84,8 +84,8 @@ def mixed_sources(snapshot):
 
 
 def no_outliers(snapshot):
-    rows = snapshot.rows("SELECT sum(seeds_massive) AS massive, sum(seeds_counted) AS counted FROM group_outliers_kept"
-                         " WHERE suite_id = ?", snapshot.suite_id)
+    rows = snapshot.rows("SELECT sum(seeds_above_zero) AS massive, sum(seeds) AS counted FROM metric_summary"
+                         " WHERE suite_id = ? AND metric = 'massive_activations' AND precision = 'full'", snapshot.suite_id)
     if rows and rows[0]["counted"] and not rows[0]["massive"]:
         yield ("no massive activations", "no seed of any method has a massive activation (|x| > 100 and 1000 times the median): "
                "what the paper cures has not formed in models of this size.")
