@@ -133,7 +133,7 @@ def page(tables):
     lines = [
         "# Performance", "",
         "Written by `scripts/performance_page.py` from `results/reference`; not edited by hand. The run:", "",
-        f"    {re.sub(' --db [^ ]+', '', run.run['command_line'])}", "",
+        f"    {re.sub('^[^ ]+', 'build/oasis', re.sub(' --db [^ ]+', '', run.run['command_line']))}", "",
         f"{run.run['gpu']}, driver {run.run['driver']}, torch {json.loads(run.run['libraries'])['torch']}, source "
         f"{run.run['source_revision'][:12]}, {run.run['started'][:10]}. Every case was checked against float64 before it "
         "was timed. bfloat16, forward and backward, caches cold, medians.", "",
