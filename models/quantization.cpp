@@ -1,6 +1,10 @@
 #include "models/quantization.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/amax.h>
+#include <ATen/ops/clamp.h>
+#include <ATen/ops/round.h>
 
 #include <algorithm>
 #include <array>
@@ -29,6 +33,19 @@ const QuantizationOptions& validated(const QuantizationOptions& options) {
   return options;
 }
 
+const std::vector<std::string>& activation_range_names() {
+  static const std::vector<std::string> names = {"percentile", "per_token"};
+  return names;
+}
+
+// x on a symmetric grid for each row of its last dimension; half types in float32.
+at::Tensor fake_quantize_rows(const at::Tensor& x, int64_t bits) {
+  const double most = std::ldexp(1.0, static_cast<int>(bits) - 1);
+  const auto wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
+  const auto scale = (at::amax(wide.abs(), {-1}, /*keepdim=*/true) / (most - 1)).clamp_min(1e-12);
+  return (at::clamp(at::round(wide / scale), -most, most - 1) * scale).to(x.scalar_type());
+}
+
 bool is_quantized_weight(const std::string& name) {
   return name == "model.embed_tokens.weight" || std::string_view(name).ends_with("_proj.weight");
 }
@@ -46,6 +63,16 @@ QuantizationPoints parse_quantization_points(std::string_view name) {
 
 std::string_view quantization_points_name(QuantizationPoints points) {
   return point_set_names()[static_cast<size_t>(points)];
+}
+
+ActivationRange parse_activation_range(std::string_view name) {
+  const auto& names = activation_range_names();
+  const auto found = std::ranges::find(names, name);
+  if (found == names.end()) {
+    throw bad_input("unknown range of activations '{}'{}; known: {}", name, suggestion(name, names),
+                    join(names, ", "));
+  }
+  return static_cast<ActivationRange>(found - names.begin());
 }
 
 void QuantizationOptions::validate() const {
@@ -84,6 +111,9 @@ class QuantizedModel::Quantizer : public ForwardObserver {
   at::Tensor point(const std::string& name, const at::Tensor& value) override {
     const auto& options = owner_.options_;
     if (!is_quantization_point(name, options.points)) return value;
+    if (options.activations == ActivationRange::kPerToken) {
+      return fake_quantize_rows(value, options.activation_bits);
+    }
     if (owner_.calibrating_) update_range(name, value);
     const auto range = owner_.ranges_.find(name);
     if (range == owner_.ranges_.end()) {
@@ -131,7 +161,8 @@ class QuantizedModel::Quantizer : public ForwardObserver {
 QuantizedModel::QuantizedModel(const Decoder& model, const QuantizationOptions& options)
     : model_(model.transformed([&](const std::string& name, const at::Tensor& parameter) {
         return is_quantized_weight(name)
-                   ? fake_quantize_weight(parameter.detach(), validated(options).weight_bits)
+                   ? quantized_weight(parameter.detach(), validated(options).weight_bits,
+                                      options.weights)
                    : parameter.detach();
       })),
       options_(options),
@@ -143,6 +174,7 @@ QuantizedModel::QuantizedModel(const Decoder& model, const QuantizationOptions& 
 QuantizedModel::~QuantizedModel() = default;
 
 void QuantizedModel::calibrate(const at::Tensor& tokens) {
+  if (options_.activations == ActivationRange::kPerToken) return;
   const at::NoGradGuard no_grad;
   calibrating_ = true;
   model_.forward(tokens, quantizer_.get());
@@ -150,7 +182,8 @@ void QuantizedModel::calibrate(const at::Tensor& tokens) {
 }
 
 ForwardObserver& QuantizedModel::observer() {
-  if (ranges_.empty()) throw failed("the quantized model was not calibrated");
+  if (ranges_.empty() && options_.activations == ActivationRange::kPercentile)
+    throw failed("the quantized model was not calibrated");
   return *quantizer_;
 }
 

@@ -1,5 +1,6 @@
-// Simulated post-training quantization (PROTOCOLS.md, Quantization): per-tensor symmetric weights,
-// static asymmetric activations with running percentile ranges, at two sets of points.
+// Simulated post-training quantization (PROTOCOLS.md, Quantization): symmetric weights, per tensor,
+// row or group; activations static and asymmetric with running percentile ranges, or dynamic and
+// symmetric for each token; at two sets of points.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,6 +14,7 @@
 
 #include "models/decoder.h"
 #include "models/forward_observer.h"
+#include "models/weight_grid.h"
 
 namespace oasis {
 
@@ -21,10 +23,22 @@ enum class QuantizationPoints { kPublished, kAllInputs };
 QuantizationPoints parse_quantization_points(std::string_view name);  // Error (bad input)
 std::string_view quantization_points_name(QuantizationPoints points);
 
+// Where an activation's scale comes from.
+//   kPercentile: static, per tensor, asymmetric, from calibration (published)
+//   kPerToken:   dynamic, symmetric, for each row of the last dimension (a token's vector; of
+//   scores
+//                and probabilities a query's row): scale = max|x|/(2^(b−1) − 1), at least 1e-12
+//                (SmoothQuant, QuaRot); nothing to calibrate
+enum class ActivationRange { kPercentile, kPerToken };
+
+ActivationRange parse_activation_range(std::string_view name);  // Error (bad input)
+
 struct QuantizationOptions {
   int weight_bits = 8;      // 2 to 16
   int activation_bits = 8;  // 2 to 16
   QuantizationPoints points = QuantizationPoints::kPublished;
+  WeightGrid weights = {};  // the published grid: min–max, per tensor
+  ActivationRange activations = ActivationRange::kPercentile;
   double momentum = 0.9;  // of the running range: new = momentum·old + (1 − momentum)·batch
   double percentile = 99.999;  // upper; the lower is 100 − percentile
 
@@ -46,6 +60,7 @@ class QuantizedModel {
   QuantizedModel& operator=(const QuantizedModel&) = delete;
 
   // One batch through the model: every quantizer updates its range and passes on quantized values.
+  // Does nothing where ranges are taken per token.
   void calibrate(const at::Tensor& tokens);
 
   const Decoder& model() const { return model_; }

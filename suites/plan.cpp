@@ -154,10 +154,9 @@ void add_evaluations(Cell& cell, const Suite& suite, const SuiteData::ForTrainin
       stage.dataset = dataset.name;
       stage.quantization = setting;
       stage.config = {{"evaluation", evaluation_json(suite, data.evaluated.at(dataset.name))},
-                      {"quantization", to_json_object(setting)},
+                      {"quantization", key_json(setting)},
                       {"calibration_data", split_json(data.train)}};
       stage.config["evaluation"].erase("seed");  // of full precision
-      if (!setting.site_cost_tokens) stage.config["quantization"].erase("site_cost_tokens");
       cell.stages.push_back(with_key(stage, device));
     }
   }
@@ -214,6 +213,16 @@ TrainingSpec training_of(const Suite& suite, const SuiteMethod& method) {
 std::vector<DatasetSpec> evaluated_datasets(const Suite& suite, const DatasetSpec& dataset) {
   return suite.evaluation.datasets.empty() ? std::vector<DatasetSpec>{dataset}
                                            : suite.evaluation.datasets;
+}
+
+Json key_json(const QuantizationSpec& setting) {
+  auto json = to_json_object(setting);
+  const auto published = to_json_object(QuantizationSpec{});
+  for (const char* later :
+       {"site_cost_tokens", "weight_range", "weight_grain", "activation_range"}) {
+    if (json[later] == published[later]) json.erase(later);
+  }
+  return json;
 }
 
 Json split_json(const SplitIdentity& split) {

@@ -99,6 +99,8 @@ struct Stage {
 // The stage with its kind, device and parent in its configuration, and the key that follows.
 Stage with_key(Stage stage, const RunDevice& device);
 Json split_json(const SplitIdentity& split);
+// A setting without the fields that came later and are as before: keys stay what they were.
+Json key_json(const QuantizationSpec& setting);
 // Without what does not change the weights that come out.
 Json optimization_json(Json spec, const RunDevice& device);
 

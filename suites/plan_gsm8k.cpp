@@ -59,7 +59,7 @@ void add_answers(Cell& cell, const Suite& suite, const SuiteData::ForTraining& d
   for (const QuantizationSpec& setting : suite.quantization) {
     Stage quantized = stage;
     quantized.quantization = setting;
-    quantized.config["quantization"] = to_json_object(setting);
+    quantized.config["quantization"] = key_json(setting);
     quantized.config["quantization"].erase("site_cost_tokens");
     quantized.config["calibration_data"] = split_json(data.train);
     insert(cell, with_key(quantized, device));

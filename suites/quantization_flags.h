@@ -19,12 +19,14 @@ struct QuantizationFlags {
   int weight_bits = 0, activation_bits = 0;  // 0: not given
   std::filesystem::path calibration;
   std::string points = "published";
+  std::string weight_range = "min_max", weight_grain = "tensor", activation_range = "percentile";
 
   void add_to(CLI::App& command);
 
   bool given() const { return weight_bits != 0 || activation_bits != 0; }
   // Throws Error (bad input) when flags are missing or contradict each other.
   void check() const;
+  QuantizationOptions options() const;  // throws Error (bad input) for an unknown name
   // The model quantized and calibrated on the file's tokens [batches, B, T].
   std::unique_ptr<QuantizedModel> calibrated(const Decoder& model) const;
 };

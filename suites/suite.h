@@ -160,6 +160,9 @@ struct QuantizationSpec {
   std::int64_t weight_bits = 8;
   std::int64_t activation_bits = 8;
   std::string points = "published";
+  std::string weight_range = "min_max";
+  std::string weight_grain = "tensor";
+  std::string activation_range = "percentile";
   std::int64_t calibration_batches = 4;
   std::int64_t calibration_batch_size = 8;
   double momentum = 0.9;

@@ -291,6 +291,16 @@ void fields(Visitor& v, QuantizationSpec& s) {
   v.integer({"activation_bits", "Bits of an activation.", kRequired}, s.activation_bits, {2, 16});
   v.choice({"points", "Set of quantization points; PROTOCOLS.md names them."}, s.points,
            {"published", "all_inputs"});
+  v.choice({"weight_range",
+            "Reach of a weight's grid: its largest value, or the least squared error "
+            "among 100 candidates."},
+           s.weight_range, {"min_max", "mse"});
+  v.choice({"weight_grain", "What shares a weight's scale: all of it, a row, or 64 in a row."},
+           s.weight_grain, {"tensor", "row", "group"});
+  v.choice({"activation_range",
+            "Scale of an activation: from calibrated percentiles, or from each "
+            "token's own largest value (symmetric)."},
+           s.activation_range, {"percentile", "per_token"});
   v.integer({"calibration_batches", "Training batches that set the activation ranges."},
             s.calibration_batches, {1, 4096});
   v.integer({"calibration_batch_size",

@@ -286,7 +286,11 @@ std::string suite_reference() {
 
 std::string setting_name(const QuantizationSpec& setting) {
   const std::string bits = fmt::format("W{}A{}", setting.weight_bits, setting.activation_bits);
-  return setting.points == "published" ? bits : bits + " " + setting.points;
+  std::string name = setting.points == "published" ? bits : bits + " " + setting.points;
+  if (setting.weight_range != "min_max") name += " " + setting.weight_range;
+  if (setting.weight_grain != "tensor") name += " per " + setting.weight_grain;
+  if (setting.activation_range != "percentile") name += " " + setting.activation_range;
+  return name;
 }
 
 }  // namespace oasis

@@ -71,6 +71,8 @@ QuantizationOptions quantization_options(const QuantizationSpec& spec) {
   options.weight_bits = static_cast<int>(spec.weight_bits);
   options.activation_bits = static_cast<int>(spec.activation_bits);
   options.points = parse_quantization_points(spec.points);
+  options.weights = {parse_weight_range(spec.weight_range), parse_weight_grain(spec.weight_grain)};
+  options.activations = parse_activation_range(spec.activation_range);
   options.momentum = spec.momentum;
   options.percentile = spec.percentile;
   return options;

@@ -51,9 +51,11 @@ class Program:
     def quantization(self, settings):
         if settings is None:
             return []
-        weight_bits, activation_bits, calibration, points = settings
-        return ["--weight-bits", weight_bits, "--activation-bits", activation_bits,
-                "--calibration", self.tokens_file(calibration), "--points", points]
+        weight_bits, activation_bits, calibration, points, *more = settings
+        flags = ["--weight-bits", weight_bits, "--activation-bits", activation_bits, "--points", points]
+        if len(calibration):
+            flags += ["--calibration", self.tokens_file(calibration)]
+        return flags + [x for pair in zip(("--weight-range", "--weight-grain", "--activation-range"), more) for x in pair]
 
     def inspect(self, checkpoint, tokens, dtype=torch.float32, gradients=False, attention=False, quantization=None):
         out = self.file("inspected.safetensors")
