@@ -25,11 +25,7 @@ std::string first_line(const std::string& text) {
 // published ones.
 std::string quantizer_label(const QuantizationSpec& q) {
   const QuantizationSpec published;
-  std::vector<std::string> parts;
-  if (q.weight_range != published.weight_range || q.weight_grain != published.weight_grain) {
-    parts.push_back(fmt::format("weights {} per {}", q.weight_range, q.weight_grain));
-  }
-  if (q.activation_range != published.activation_range) parts.push_back("activations per token");
+  auto parts = quantizer_differences(q.weight_range, q.weight_grain, q.activation_range);
   if (q.calibration_batches != published.calibration_batches ||
       q.calibration_batch_size != published.calibration_batch_size) {
     parts.push_back(

@@ -11,6 +11,7 @@
 #include "suites/gsm8k_answers.h"
 #include "suites/gsm8k_scores.h"
 #include "support/error.h"
+#include "support/text.h"
 #include "support/sha256.h"
 
 namespace oasis {
@@ -51,8 +52,15 @@ json config_of(const Gsm8kTask& task, const Gsm8kQuestions& questions, const Gen
   if (flags.quantization.given()) {
     config["quantization"] = {{"weight_bits", flags.quantization.weight_bits},
                               {"activation_bits", flags.quantization.activation_bits},
-                              {"points", flags.quantization.points},
-                              {"calibration_sha256", sha256_file(flags.quantization.calibration)}};
+                              {"points", flags.quantization.points}};
+    auto& json = config["quantization"];
+    if (!flags.quantization.calibration.empty()) {
+      json["calibration_sha256"] = sha256_file(flags.quantization.calibration);
+    }
+    // Only where they differ: keys from before these flags stay what they were.
+    for (const auto& difference : flags.quantization.differences()) {
+      json["differences"].push_back(difference);
+    }
   }
   return config;
 }
@@ -81,6 +89,7 @@ StageSpec stage_spec(const json& config, const Gsm8kTask& task, const Generation
     spec.weight_bits = flags.quantization.weight_bits;
     spec.activation_bits = flags.quantization.activation_bits;
     spec.points = flags.quantization.points;
+    spec.quantizer = join(flags.quantization.differences(), ", ");
   }
   return spec;
 }

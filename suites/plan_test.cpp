@@ -351,5 +351,18 @@ TEST(Selection, BadInput) {
             std::string::npos);
 }
 
+TEST(Plan, SettingsFromBeforeAFieldKeepTheirKeys) {
+  const auto published = key_json({});
+  for (const char* later :
+       {"site_cost_tokens", "weight_range", "weight_grain", "activation_range"}) {
+    EXPECT_FALSE(published.contains(later)) << later;
+  }
+  QuantizationSpec finer;
+  finer.weight_grain = "row";
+  EXPECT_EQ(key_json(finer)["weight_grain"], "row");
+  EXPECT_EQ(setting_name(finer), "W8A8, weights min_max per row");
+  EXPECT_EQ(setting_name({}), "W8A8");
+}
+
 }  // namespace
 }  // namespace oasis

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "models/safetensors.h"
+#include "suites/suite.h"
 #include "support/error.h"
 #include "support/text.h"
 
@@ -29,6 +30,10 @@ void QuantizationFlags::add_to(CLI::App& command) {
                   "Scale of an activation: percentile (calibrated) or per_token")
       ->needs(bits)
       ->capture_default_str();
+}
+
+std::vector<std::string> QuantizationFlags::differences() const {
+  return quantizer_differences(weight_range, weight_grain, activation_range);
 }
 
 QuantizationOptions QuantizationFlags::options() const {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "models/quantization.h"
 
@@ -26,7 +27,8 @@ struct QuantizationFlags {
   bool given() const { return weight_bits != 0 || activation_bits != 0; }
   // Throws Error (bad input) when flags are missing or contradict each other.
   void check() const;
-  QuantizationOptions options() const;  // throws Error (bad input) for an unknown name
+  std::vector<std::string> differences() const;  // from the published quantizer, in words
+  QuantizationOptions options() const;           // throws Error (bad input) for an unknown name
   // The model quantized and calibrated on the file's tokens [batches, B, T].
   std::unique_ptr<QuantizedModel> calibrated(const Decoder& model) const;
 };

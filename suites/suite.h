@@ -233,5 +233,9 @@ SuiteFile load_suite_file(const std::string& path_or_name);
 
 // "W8A8", and "W8A8 all_inputs" for the other set of points.
 std::string setting_name(const QuantizationSpec& setting);
+// "weights mse per row", "activations per token": how a quantizer differs from the published one.
+std::vector<std::string> quantizer_differences(const std::string& weight_range,
+                                               const std::string& weight_grain,
+                                               const std::string& activation_range);
 
 }  // namespace oasis

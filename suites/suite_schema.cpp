@@ -284,13 +284,25 @@ std::string suite_reference() {
   return text;
 }
 
+std::vector<std::string> quantizer_differences(const std::string& weight_range,
+                                               const std::string& weight_grain,
+                                               const std::string& activation_range) {
+  const QuantizationSpec published;
+  std::vector<std::string> found;
+  if (weight_range != published.weight_range || weight_grain != published.weight_grain) {
+    found.push_back(fmt::format("weights {} per {}", weight_range, weight_grain));
+  }
+  if (activation_range != published.activation_range) found.emplace_back("activations per token");
+  return found;
+}
+
 std::string setting_name(const QuantizationSpec& setting) {
   const std::string bits = fmt::format("W{}A{}", setting.weight_bits, setting.activation_bits);
-  std::string name = setting.points == "published" ? bits : bits + " " + setting.points;
-  if (setting.weight_range != "min_max") name += " " + setting.weight_range;
-  if (setting.weight_grain != "tensor") name += " per " + setting.weight_grain;
-  if (setting.activation_range != "percentile") name += " " + setting.activation_range;
-  return name;
+  std::vector<std::string> parts =
+      quantizer_differences(setting.weight_range, setting.weight_grain, setting.activation_range);
+  parts.insert(parts.begin(),
+               setting.points == "published" ? bits : fmt::format("{} {}", bits, setting.points));
+  return join(parts, ", ");
 }
 
 }  // namespace oasis
