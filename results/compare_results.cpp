@@ -20,7 +20,7 @@ struct CellName {
   std::string suite, trained_on, model, method;
   std::int64_t seed = 0;
 
-  auto operator<=>(const CellName&) const = default;
+  auto operator<=>(const CellName&) const = default;  // NOLINT(modernize-use-nullptr)
   std::string text() const {
     return fmt::format("{}: {}/{}/{}/{}", suite, method, trained_on, model, seed);
   }
@@ -36,7 +36,7 @@ struct FigureName {
   std::int64_t setting_order = 0;
   std::string setting, metric, method, unit;
 
-  auto operator<=>(const FigureName&) const = default;
+  auto operator<=>(const FigureName&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 using Seeds = std::map<std::int64_t, double>;

@@ -15,7 +15,7 @@ class CompareResults : public ::testing::Test {
   std::filesystem::path write(const std::string& name, const std::vector<double>& perplexities,
                               const std::string& metric = "perplexity",
                               const std::string& config = "{}") {
-    const auto path = folder_ / name;
+    auto path = folder_ / name;
     auto store = Store::open(path, Store::Mode::kCreate);
     const auto run = store.begin_run({.machine = name});
     const auto suite = store.add_suite("sample", "{}");

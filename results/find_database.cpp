@@ -30,7 +30,7 @@ fs::path find_database(const std::string& given, const std::string& suite) {
     return fs::is_directory(given, ignored) && fs::exists(inside, ignored) ? inside
                                                                            : fs::path(given);
   }
-  if (const auto of_suite = fs::path("runs") / suite / "results.db";
+  if (auto of_suite = fs::path("runs") / suite / "results.db";
       !suite.empty() && fs::exists(of_suite, ignored)) {
     return of_suite;
   }

@@ -26,8 +26,8 @@ void delete_results(SQLite::Database& database, std::int64_t stage_id) {
         "DELETE FROM layer_statistics WHERE stage_id = ?",
         "DELETE FROM massive_activations WHERE stage_id = ?",
         "DELETE FROM examples WHERE stage_id = ?",
-        "DELETE FROM generation_scores WHERE generation_id IN"
-        " (SELECT id FROM generations WHERE stage_id = ?)"}) {
+        ("DELETE FROM generation_scores"
+         " WHERE generation_id IN (SELECT id FROM generations WHERE stage_id = ?)")}) {
     BoundStatement(database, sql).run(stage_id);
   }
 }

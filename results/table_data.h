@@ -60,7 +60,7 @@ void each_row(const Store& store, const char* sql, std::int64_t suite_id,
 // in order; without_order() takes these off.
 struct FigureKey {
   std::string trained_on, model, evaluated_on, method, row, column;
-  auto operator<=>(const FigureKey&) const = default;
+  auto operator<=>(const FigureKey&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 std::string without_order(const std::string& sorted);
 using TableFigures = std::map<FigureKey, TableFigure>;

@@ -27,7 +27,7 @@ const TableFigure* find(const TableFigures& figures, const CellGroup& group,
 }
 
 std::string missing_cell(const CellGroup& group, TableNotes& notes) {
-  const std::string word = group.missing();
+  std::string word = group.missing();
   if (word != "failed") return word;
   return word + notes.mark(fmt::format("{}: {}", group.method, group.reason));
 }
@@ -63,7 +63,7 @@ class Ranks {
     if (figure.best) best_ = figure.mean;
   }
   std::string marked(const TableFigure& figure) const {
-    const std::string text = mean_text(figure);
+    std::string text = mean_text(figure);
     if (!best_ || means_.size() < 2) return text;
     if (figure.mean == *best_) return fmt::format("**{}**", text);
     const double distance = std::abs(figure.mean - *best_);

@@ -79,7 +79,7 @@ std::string format_figure(double value) {
 }
 
 std::string format_mean(double mean, std::optional<double> deviation) {
-  const std::string text = format_figure(mean);
+  std::string text = format_figure(mean);
   if (!deviation || !std::isfinite(mean)) return text;
   if (is_scientific(mean) || is_scientific(*deviation)) {
     if (std::abs(*deviation) >= kHuge || is_scientific(mean)) {

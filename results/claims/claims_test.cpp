@@ -1,6 +1,7 @@
 #include "results/claims/claims.h"
 
 #include <SQLiteCpp/Database.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -63,7 +64,7 @@ void write_w8a8(Store& store, std::int64_t run, std::int64_t suite, const std::s
     for (std::size_t d = 0; d < by_dataset.size(); ++d) {
       if (seed >= by_dataset[d].size()) continue;
       const std::string dataset = "data" + std::to_string(d);
-      auto spec = sample_stage(method + std::to_string(seed) + dataset, "quantized", dataset);
+      auto spec = sample_stage(fmt::format("{}{}{}", method, seed, dataset), "quantized", dataset);
       spec.weight_bits = spec.activation_bits = 8;
       spec.points = "published";
       const auto stage = store.plan_stage(cell, spec);
