@@ -18,6 +18,9 @@ class ForwardObserver {
   // True when `point` is wanted: attention then runs on explicit T × T scores, and projected
   // routers on materialised keys, so that every named point exists.
   virtual bool has_points() const { return false; }
+  // True when the point of the scores must not see later keys: they are 0 in it. Else it has the
+  // whole T × T product.
+  virtual bool hides_later_scores() const { return false; }
   // True when `attention` is wanted.
   virtual bool has_attention() const { return false; }
 

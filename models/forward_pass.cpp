@@ -148,7 +148,11 @@ std::tuple<at::Tensor, at::Tensor> ForwardPass::attend_with_points(int64_t layer
   const int64_t group = config_.num_attention_heads / config_.num_key_value_heads;
   const auto keys = group == 1 ? k : k.repeat_interleave(group, 1);
   const auto values = group == 1 ? v : v.repeat_interleave(group, 1);
-  const auto scores = point(name + ".scores", at::matmul(q, keys.transpose(-2, -1)) * scale);
+  auto products = at::matmul(q, keys.transpose(-2, -1)) * scale;
+  if (observer_->hides_later_scores()) {
+    products = hidden.defined() ? products.masked_fill(hidden, 0) : products.tril();
+  }
+  const auto scores = point(name + ".scores", products);
   const auto [probs, rho] =
       hidden.defined()
           ? normalize(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()),

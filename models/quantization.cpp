@@ -104,6 +104,10 @@ class QuantizedModel::Quantizer : public ForwardObserver {
   explicit Quantizer(QuantizedModel& owner) : owner_(owner) {}
 
   bool has_points() const override { return true; }
+  // A row's scale must be the same when it is decoded, without the keys after it.
+  bool hides_later_scores() const override {
+    return owner_.options_.activations == ActivationRange::kPerToken;
+  }
   bool has_attention() const override {
     return owner_.recorder_ != nullptr && owner_.recorder_->has_attention();
   }

@@ -25,10 +25,9 @@ std::string_view quantization_points_name(QuantizationPoints points);
 
 // Where an activation's scale comes from.
 //   kPercentile: static, per tensor, asymmetric, from calibration (published)
-//   kPerToken:   dynamic, symmetric, for each row of the last dimension (a token's vector; of
-//   scores
-//                and probabilities a query's row): scale = max|x|/(2^(b−1) − 1), at least 1e-12
-//                (SmoothQuant, QuaRot); nothing to calibrate
+//   kPerToken:   dynamic, symmetric, for each row of the last dimension (a token's vector, or a
+//                query's row over the keys that it sees): scale = max|x|/(2^(b−1) − 1), at least
+//                1e-12 (SmoothQuant, QuaRot); nothing to calibrate
 enum class ActivationRange { kPercentile, kPerToken };
 
 ActivationRange parse_activation_range(std::string_view name);  // Error (bad input)

@@ -226,5 +226,21 @@ TEST(QuantizedModelTest, ValuesThatAreNotFiniteAreNamed) {
   }
 }
 
+TEST(QuantizedModelTest, ActivationsPerTokenDoNotSeeWhatComesLater) {
+  for (const auto points : {QuantizationPoints::kPublished, QuantizationPoints::kAllInputs}) {
+    const auto model = small_model(small_config());
+    QuantizedModel quantized(model, {.weight_bits = 4,
+                                     .activation_bits = 4,
+                                     .points = points,
+                                     .activations = ActivationRange::kPerToken});
+    const at::NoGradGuard no_grad;
+    const auto tokens = some_tokens(2, 9);
+    const auto whole = quantized.model().forward(tokens, &quantized.observer());
+    const auto start = quantized.model().forward(tokens.narrow(1, 0, 5), &quantized.observer());
+    EXPECT_LE(relative_error(start, whole.narrow(1, 0, 5)), 1e-12);
+    EXPECT_GT(relative_error(model.forward(tokens), whole), 1e-3);
+  }
+}
+
 }  // namespace
 }  // namespace oasis

@@ -92,18 +92,21 @@ TEST(GeneratorTest, QuantizedModels) {
       method.token.kind = Normalizer::kSparsemax;
     }
     const auto model = small_model(small_config(method));
-    QuantizedModel quantized(model, {.points = QuantizationPoints::kAllInputs});
-    quantized.calibrate(some_tokens(3, 12));
-    const auto found =
-        generated(quantized.model(), {.max_new_tokens = 6, .batch = 3}, &quantized.observer());
-    for (size_t p = 0; p < kPrompts.size(); ++p) {
-      auto sequence = kPrompts[p];
-      for (const auto token : found[p]) {
-        const std::vector<int64_t> ids(sequence.begin(), sequence.end());
-        const auto hidden = quantized.model().forward(at::tensor(ids, at::kLong).unsqueeze(0),
-                                                      &quantized.observer());
-        EXPECT_EQ(token, quantized.model().logits(hidden)[0][-1].argmax().item<int64_t>());
-        sequence.push_back(token);
+    for (const auto range : {ActivationRange::kPercentile, ActivationRange::kPerToken}) {
+      QuantizedModel quantized(model,
+                               {.points = QuantizationPoints::kAllInputs, .activations = range});
+      quantized.calibrate(some_tokens(3, 12));
+      const auto found =
+          generated(quantized.model(), {.max_new_tokens = 6, .batch = 3}, &quantized.observer());
+      for (size_t p = 0; p < kPrompts.size(); ++p) {
+        auto sequence = kPrompts[p];
+        for (const auto token : found[p]) {
+          const std::vector<int64_t> ids(sequence.begin(), sequence.end());
+          const auto hidden = quantized.model().forward(at::tensor(ids, at::kLong).unsqueeze(0),
+                                                        &quantized.observer());
+          EXPECT_EQ(token, quantized.model().logits(hidden)[0][-1].argmax().item<int64_t>());
+          sequence.push_back(token);
+        }
       }
     }
   }

@@ -72,8 +72,8 @@ class Simulated:
     def activation(self, point, x):
         if not point.endswith(self.points):
             return x
-        if self.per_token:
-            return quantize_rows(x, self.activation_bits)
+        if self.per_token:  # a query's row of scores: over the keys that it sees
+            return quantize_rows(x.tril() if point.endswith(".scores") else x, self.activation_bits)
         if self.calibrating:
             new = (percentile(x, LOWER), percentile(x, UPPER))
             old = self.ranges.get(point, new)
